@@ -1,0 +1,51 @@
+# Three commands are all one needs: make demo, make test, make check.
+# Everything is installed into .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; try: make PYTHON=python3.13 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+
+$(VENV)/demo.done: $(BIN)/python pyproject.toml
+	$(PIP) install -e '.[local]'
+	@touch $@
+
+$(VENV)/test.done: $(BIN)/python pyproject.toml
+	$(PIP) install -e '.[local]' --group test --group check
+	@touch $@
+
+$(VENV)/bench.done: $(BIN)/python pyproject.toml
+	$(PIP) install -e '.[local]' --group bench
+	@touch $@
+
+demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeover (20 s)
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/test.done ## run the tests
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/test.done ## run ruff, mypy and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint ## run lint and the tests, as CI does
+	$(MAKE) test
+
+bench: $(VENV)/bench.done ## measure what the documentation states
+	$(BIN)/python -m benchmarks
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

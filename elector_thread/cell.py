@@ -1,0 +1,190 @@
+"""The one place where the state lives: a frozen snapshot behind a lock.
+
+Writers (stream, poll, dispatch, `Elector.stop`) go through the lock, one at a
+time, so that changes have one order. Readers take `Cell.snapshot`, a single
+attribute that is replaced as a whole, and compare its deadlines with the clock.
+No user code runs here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from math import inf
+from threading import Condition
+
+from .clock import now
+from .leadership import Leadership
+from .model import (
+    Confirmation,
+    Demoted,
+    Elected,
+    Input,
+    LeaderChange,
+    Seat,
+    Snapshot,
+    Stopped,
+    Tick,
+)
+from .rules import advance
+
+__all__ = ["Cell"]
+
+MAX_PENDING_CHANGES = 16
+"""Leader changes kept for a slow handler; beyond that they fold into a single one."""
+
+
+class Cell:
+    """Owns the snapshot, the current leadership token and the untold leader changes.
+
+    `_changed` (a condition with its lock) protects every attribute below against
+    other writers. `snapshot` alone is also read without it: one reference,
+    replaced atomically, holding frozen values.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._changed = Condition()
+        self.snapshot = snapshot
+        self._leadership: Leadership | None = None
+        self._pending: deque[LeaderChange] = deque()
+        self._epoch = 0  # one per life; words of an ended life count for nothing
+        self._version = 0  # grows with whatever the dispatch thread may have to act on
+        self.elected = 0  # counts, for the status
+        self.demoted = 0
+
+    # --- reading, without the lock -------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The current life's number; give it back to `hear` with what this life heard."""
+        return self._epoch
+
+    @property
+    def version(self) -> int:
+        """Grows with every change; read it before looking, then `wait_beyond` it."""
+        return self._version
+
+    @property
+    def leadership(self) -> Leadership | None:
+        """The newest leadership, over or not; None before the first."""
+        return self._leadership
+
+    def lead_until(self, number: int) -> float:
+        """Until when leadership ``number`` holds; ``-inf`` once it is over."""
+        snapshot = self.snapshot
+        return snapshot.lead_until if snapshot.number == number else -inf
+
+    # --- writing -----------------------------------------------------------------
+
+    def hear(
+        self, epoch: int, leaders: Sequence[str | None], at: float, *, pushed: bool = False
+    ) -> None:
+        """Take in who leads, as heard at ``at``: several names are news that came in at once.
+
+        Only the last of them is ever visible as the state, since the others were
+        over before they arrived; all of them are leader changes.
+        """
+        with self._changed:
+            if epoch != self._epoch:
+                return
+            instant = now()
+            self._apply([Confirmation(name, at, instant, pushed) for name in leaders])
+
+    def tick(self) -> None:
+        """Let time pass: publishes the end of a leadership that has run out."""
+        with self._changed:
+            self._apply([Tick(now())])
+
+    def seat(self, held: bool) -> None:
+        """This process took or lost the pod's one seat (``scope="process"``)."""
+        with self._changed:
+            self._apply([Seat(held, now())])
+
+    def end_epoch(self) -> None:
+        """The life is over: nothing is known any more, and what it still hears is void."""
+        with self._changed:
+            self._epoch += 1
+            self._apply([Stopped(now())])
+            self._pending.clear()
+            self._touch()
+
+    def touch(self) -> None:
+        """Wake the dispatch thread: there may be something to do (a new callback, say)."""
+        with self._changed:
+            self._touch()
+
+    def next_change(self) -> LeaderChange | None:
+        """Take the oldest leader change that nobody was told of yet."""
+        with self._changed:
+            return self._pending.popleft() if self._pending else None
+
+    def void_after_fork(self) -> None:
+        """In a forked child: end every leadership that is still referred to. Takes no lock."""
+        old = self.snapshot
+        self.snapshot = Snapshot(old.identity, old.grace, number=old.number, seated=old.seated)
+
+    # --- waiting -----------------------------------------------------------------
+
+    def wait_beyond(self, version: int, until: float) -> None:
+        """Wait for a version other than ``version``, or for the instant ``until``."""
+        with self._changed:
+            while self._version == version and (left := until - now()) > 0:
+                self._changed.wait(None if left == inf else left)
+
+    def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
+        """Wait until ``wanted(snapshot, instant)``; False after ``timeout`` seconds or a stop."""
+        give_up = inf if timeout is None else now() + timeout
+        with self._changed:
+            epoch = self._epoch
+            while not wanted(self.snapshot, now()):
+                left = give_up - now()
+                if left <= 0 or self._epoch != epoch:
+                    return False
+                self._changed.wait(None if left == inf else left)
+        return True
+
+    # --- with the lock held --------------------------------------------------------
+
+    def _apply(self, inputs: Sequence[Input]) -> None:
+        before = snapshot = self.snapshot
+        for given in inputs:
+            snapshot, changes = advance(snapshot, given)
+            for change in changes:
+                self._note(change)
+        if snapshot is not before:
+            self._publish(before, snapshot)
+
+    def _note(self, change: Elected | Demoted | LeaderChange) -> None:
+        if isinstance(change, LeaderChange):
+            self._keep(change)
+        elif isinstance(change, Elected):
+            self.elected += 1
+        else:
+            self.demoted += 1
+
+    def _keep(self, change: LeaderChange) -> None:
+        if len(self._pending) >= MAX_PENDING_CHANGES:
+            first = self._pending[0].previous
+            self._pending.clear()
+            if first == change.current:
+                return
+            change = LeaderChange(first, change.current)
+        self._pending.append(change)
+
+    def _publish(self, before: Snapshot, after: Snapshot) -> None:
+        """State and token flip with one assignment; only then is anybody woken."""
+        leading = after.lead_until > -inf
+        old = self._leadership
+        if leading and (old is None or old.number != after.number):
+            self._leadership = Leadership(after.number, now(), self.lead_until)
+        self.snapshot = after
+        if old is not None and self.lead_until(old.number) == -inf:
+            old._end()
+        same = (before.number, before.lead_until > -inf) == (after.number, leading)
+        was_known, is_known = before.known_until > -inf, after.known_until > -inf
+        if not same or was_known != is_known or self._pending:
+            self._touch()
+
+    def _touch(self) -> None:
+        self._version += 1
+        self._changed.notify_all()

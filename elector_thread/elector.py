@@ -1,0 +1,455 @@
+"""`Elector`: what users hold. Reading is lock-free; everything else hands over to a life."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from math import inf, isfinite
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from .callbacks import adapt
+from .cell import Cell
+from .clock import CLOCK_ID, now, read
+from .dispatch import Kind, Registry
+from .errors import ElectorUnavailableError
+from .guard import Guard
+from .journal import Journal
+from .life import Life, join_all
+from .model import Snapshot, State, Status
+from .poll import consult
+from .rules import leader_at, state_at
+from .settings import resolve
+from .sidecar import ExchangeFailed, Sidecar
+from .tasks import LeaderTask
+
+__all__ = ["Elector"]
+
+EXIT_PATIENCE = 2.0
+"""Seconds that the interpreter's exit waits for ``on_demoted`` callbacks and leader tasks."""
+
+ElectedCallback = TypeVar("ElectedCallback", bound=Callable[..., object])
+
+_alive: weakref.WeakSet[Elector] = weakref.WeakSet()
+"""Every elector of this process, for the fork hook and for the interpreter's exit."""
+
+
+class Elector:
+    """Knows who leads, and tells.
+
+    All arguments are optional; what is not given comes from ``ELECTOR_THREAD_<NAME>``
+    in the environment, then from the default.
+
+    get_url, sse_url: where to ask and where to listen. Default: the platform's
+        ``ELECTOR_GET_URL`` and ``ELECTOR_SSE_URL`` (or the legacy ``ELECTOR_PATH``).
+        Giving either switches the environment's URLs off; a ``get_url`` without
+        ``sse_url`` means polling alone.
+    identity: the name that means "us". Default: this host's name.
+    poll_interval: seconds between GETs while there is no stream (5).
+    reconcile_interval: seconds between GETs while there is one (15).
+    grace_period: seconds for which one confirmation holds (45). Lost contact is not
+        lost leadership until then; afterwards the state is unknown, and unknown
+        never leads. Must exceed the larger interval plus a request.
+    request_timeout: seconds for one whole exchange, from connecting to the last byte (2).
+    scope: ``"pod"``: every process of the leader pod leads. ``"process"``: also
+        exactly one process of this pod.
+    when_unconfigured: without any URL, ``"error"`` raises; ``"lead"`` and
+        ``"follow"`` are for local work and assume the answer.
+
+    Raises `ConfigurationError`, naming the setting, for anything missing or wrong.
+
+    Example::
+
+        elector = Elector()
+
+        @elector.on_elected
+        def begin():
+            scheduler.start()
+
+        @elector.on_demoted
+        def end():
+            scheduler.shutdown()
+
+        elector.start()
+    """
+
+    # Cross-thread attributes. `_cell` is replaced only after a fork, when there is
+    # one thread. `_life`, `_ending`, `_sidecar`, `_wanted`, `_ever_stopped` and
+    # `_forked` are written under `_lifecycle`; the flags are also read without it,
+    # where a stale value only means a look at the lock.
+
+    def __init__(
+        self,
+        *,
+        get_url: str | None = None,
+        sse_url: str | None = None,
+        identity: str | None = None,
+        poll_interval: float | None = None,
+        reconcile_interval: float | None = None,
+        grace_period: float | None = None,
+        request_timeout: float | None = None,
+        scope: str | None = None,
+        when_unconfigured: str | None = None,
+        lock_path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._settings = resolve(
+            get_url=get_url,
+            sse_url=sse_url,
+            identity=identity,
+            poll_interval=poll_interval,
+            reconcile_interval=reconcile_interval,
+            grace_period=grace_period,
+            request_timeout=request_timeout,
+            scope=scope,
+            when_unconfigured=when_unconfigured,
+            lock_path=lock_path,
+        )
+        self._registry = Registry()
+        self._tasks: tuple[LeaderTask, ...] = ()  # replaced as a whole, under `_lifecycle`
+        self._wanted = False  # started, and not stopped since
+        self._be_born()
+        _alive.add(self)
+
+    def _be_born(self) -> None:
+        """Everything that a process must not share with its parent. Takes no lock."""
+        grace = self._settings.grace_period if self._settings.configured else inf
+        self._pid = os.getpid()
+        self._cell = Cell(Snapshot(self._settings.identity, grace))
+        self._journal = Journal(self._settings.where)
+        self._lifecycle = Lock()  # protects the attributes named above; never held while waiting
+        self._life: Life | None = None
+        self._ending: Life | None = None
+        self._sidecar: Sidecar | None = None
+        self._forked = False  # was running in the parent, is not yet in this child
+        self._ever_stopped = False
+        self._has_waited = False  # a guarded call has waited for the first word, in vain
+
+    # --- life ----------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start the threads, unless they run already; returns the elector itself.
+
+        Never blocks, and never fails because the elector sidecar is away: until
+        it is heard of, the state is unknown.
+        """
+        with self._lifecycle:
+            self._wanted = True
+            self._forked = False
+            if self._life is None:
+                self._ever_stopped = self._has_waited = False
+                life = Life(
+                    self._settings,
+                    self._own_sidecar(),
+                    self._cell,
+                    self._registry,
+                    self._journal,
+                    predecessor=None if self._ending is None else self._ending.dispatch_thread,
+                )
+                try:
+                    life.start()
+                except RuntimeError:  # the system gives no more threads; `life` has ended itself
+                    self._wanted, self._sidecar = False, None
+                    raise
+                self._life = life
+        return self
+
+    def stop(self, timeout: float | None = 5.0) -> bool:
+        """Step down and end the threads. Idempotent; `start` begins anew.
+
+        The state is unknown, and every leadership over, before this waits for
+        anything. Then it waits at most ``timeout`` seconds (None: as long as it
+        takes) for ``on_demoted`` callbacks and leader tasks to end; False if one did
+        not. Called from a callback it does not wait for that callback.
+        """
+        give_up = inf if timeout is None else now() + timeout
+        ending = self._begin_stop()
+        return join_all([*(ending.threads if ending else ()), *self._task_threads()], give_up)
+
+    def _begin_stop(self) -> Life | None:
+        with self._lifecycle:
+            self._wanted = self._forked = False
+            self._ever_stopped = True
+            life, self._life = self._life, None
+            sidecar, self._sidecar = self._sidecar, None
+            if life is not None:
+                self._ending = life
+                life.end()
+            else:
+                self._cell.end_epoch()  # a refresh may have made us leader
+            if sidecar is not None:
+                sidecar.abort()
+            return self._ending
+
+    def post_fork(self) -> None:
+        """Come alive in a forked child, if the elector was running in its parent.
+
+        A child does so by itself at its first use; a server's fork hook may call
+        this to have it earlier. In a process that was not forked it does nothing.
+        """
+        if self._pid != os.getpid():  # a server forked without telling Python
+            self._after_fork()
+        self._come_alive()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # --- reading, without a lock -----------------------------------------------------
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process leads right now. Costs nanoseconds; ask as often as you like.
+
+        True only while the newest confirmation names this identity and is younger
+        than the grace period, by a clock that counts suspended time.
+        """
+        if read(CLOCK_ID) < self._cell.snapshot.lead_until:
+            return True
+        if self._forked:
+            self._come_alive()
+        return False
+
+    @property
+    def state(self) -> State:
+        """LEADER, FOLLOWER or UNKNOWN, right now."""
+        self._come_alive()
+        return state_at(self._cell.snapshot, now())
+
+    @property
+    def leader(self) -> str | None:
+        """The leader's name, None while it is not known."""
+        self._come_alive()
+        return leader_at(self._cell.snapshot, now())
+
+    @property
+    def identity(self) -> str:
+        """The name that means "us"."""
+        return self._settings.identity
+
+    def status(self) -> Status:
+        """One consistent look at everything, for logs and health endpoints."""
+        self._come_alive()
+        snapshot, instant, journal = self._cell.snapshot, now(), self._journal
+        state = state_at(snapshot, instant)
+        left = snapshot.known_until - instant
+        age = max(0.0, instant - snapshot.confirmed_at)
+        return Status(
+            state=state,
+            is_leader=state is State.LEADER,
+            leader=leader_at(snapshot, instant),
+            identity=snapshot.identity,
+            running=self._life is not None,
+            stream=journal.stream if self._life is not None else "off",
+            age=age if isfinite(age) else None,
+            expires_in=left if isfinite(left) and left > 0 else None,
+            leadership=snapshot.number if state is State.LEADER else None,
+            last_error=journal.last_error,
+            scope=self._settings.scope,
+            seated=snapshot.seated if self._settings.scope == "process" else None,
+            elected=self._cell.elected,
+            demoted=self._cell.demoted,
+            answers=journal.answers,
+            failures=journal.failures,
+            events=journal.events,
+            unreadable=journal.unreadable,
+            streams=journal.streams,
+            callback_errors=journal.callback_errors,
+            overruns=journal.overruns,
+        )
+
+    # --- asking and waiting ------------------------------------------------------------
+
+    def refresh(self) -> Status:
+        """Ask the elector once, now, and return the status that follows.
+
+        Works whether or not the elector was started, and counts as a confirmation
+        like any other. Blocks for a ``request_timeout`` at most, longer only where
+        another GET is under way. Before the first election the elector knows nobody:
+        that is an answer, and the state stays as it is.
+
+        Raises `ElectorUnavailableError` if there is no usable answer.
+        """
+        self._come_alive()
+        if not self._settings.configured:
+            self._cell.hear(self._cell.epoch, [self._assumed_leader()], now())
+            return self.status()
+        with self._lifecycle:
+            sidecar, life = self._own_sidecar(), self._life
+        reason: str | None = None
+        try:
+            if consult(sidecar, self._cell, self._journal) and life is not None:
+                life.hurry_stream()
+        except ExchangeFailed as failure:
+            reason = "stopped meanwhile" if sidecar.aborted else str(failure)
+        if reason is not None:
+            raise ElectorUnavailableError(f"no answer from {self._settings.where}: {reason}")
+        return self.status()
+
+    def wait_until_leader(self, timeout: float | None = None) -> bool:
+        """Wait until this process leads; False after ``timeout`` seconds or when stopped.
+
+        Starts an elector that was never started.
+        """
+        return self._wait_for(lambda s, instant: state_at(s, instant) is State.LEADER, timeout)
+
+    def wait_until_known(self, timeout: float | None = None) -> bool:
+        """Wait until it is known who leads; False after ``timeout`` seconds or when stopped.
+
+        Starts an elector that was never started.
+        """
+        return self._wait_for(lambda s, instant: state_at(s, instant) is not State.UNKNOWN, timeout)
+
+    def _wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
+        self._come_alive()
+        if self._is_stopped():
+            return wanted(self._cell.snapshot, now())
+        self.start()
+        return self._cell.wait_for(wanted, timeout)
+
+    def may_hear_first_word(self) -> bool:
+        """For the guard: whether nothing is known only because it is early days."""
+        if self._has_waited or self._is_stopped() or self.state is not State.UNKNOWN:
+            return False
+        return self._life is None or self._cell.snapshot.confirmed_at == -inf
+
+    def await_first_word(self, timeout: float) -> None:
+        """For the guard: wait for the elector's first word, in vain only once in a life."""
+        if not self.wait_until_known(timeout):
+            self._has_waited = True
+
+    # --- being told ------------------------------------------------------------------
+
+    def on_elected(self, callback: ElectedCallback) -> ElectedCallback:
+        """Call ``callback(leadership)`` or ``callback()`` whenever this process begins to lead.
+
+        Usable as a decorator; returns ``callback``. Callbacks run on one thread, in
+        the order of registration, never two at once; `is_leader` is already true. One
+        registered while leading is told at once. What it raises is logged and
+        contained. Raises TypeError for what cannot be called so, or is async.
+        """
+        self._registry.add(Kind.ELECTED, callback, adapt(callback, "on_elected"))
+        self._cell.touch()
+        return callback
+
+    def on_demoted(self, callback: ElectedCallback) -> ElectedCallback:
+        """Call ``callback(leadership)`` or ``callback()`` whenever an announced leadership is over.
+
+        Exactly once for each; `is_leader` is already false. Otherwise as `on_elected`.
+        """
+        self._registry.add(Kind.DEMOTED, callback, adapt(callback, "on_demoted"))
+        return callback
+
+    def on_leader_change(self, callback: ElectedCallback) -> ElectedCallback:
+        """Call ``callback(LeaderChange(previous, current))`` for every new leader, ours or not.
+
+        The first one learnt has ``previous`` None; the same leader again is no change.
+        While a handler is slow, changes beyond a few fold into one. Otherwise as
+        `on_elected`.
+        """
+        self._registry.add(Kind.CHANGED, callback, adapt(callback, "on_leader_change"))
+        self._cell.touch()
+        return callback
+
+    def while_leader(self, fn: ElectedCallback) -> ElectedCallback:
+        """Run ``fn(leadership)`` in a thread of its own for each leadership.
+
+        Never two at once: one that outlives its leadership delays the next, so it
+        should watch ``leadership.wait(seconds)`` or ``leadership.ended``. If it raises
+        it is called again, with a growing pause. If it returns, that was all for
+        this leadership. Usable as a decorator; returns ``fn``.
+        """
+        task = LeaderTask(fn, adapt(fn, "while_leader"), lambda: self._journal)
+        with self._lifecycle:
+            self._tasks = (*self._tasks, task)
+        self._registry.add(Kind.ELECTED, task.offer, task.offer)
+        self._cell.touch()
+        return fn
+
+    def remove(self, callback: Callable[..., object]) -> bool:
+        """Take a callback or a ``while_leader`` function out; False if it was not registered.
+
+        Does not wait for a call that is under way.
+        """
+        gone = [task for task in self._tasks if task.fn == callback]
+        with self._lifecycle:
+            self._tasks = tuple(task for task in self._tasks if task not in gone)
+        for task in gone:
+            task.remove()
+            self._registry.remove(task.offer)
+        return self._registry.remove(callback) or bool(gone)
+
+    @property
+    def only_on_leader(self) -> Guard:
+        """The guard, bound to this elector: see `elector_thread.only_on_leader`."""
+        return Guard(self)
+
+    # --- inside ----------------------------------------------------------------------
+
+    def _come_alive(self) -> None:
+        """In a child of a process where we were running: start, once."""
+        if self._forked:
+            self.start()
+
+    def _is_stopped(self) -> bool:
+        return self._ever_stopped and self._life is None
+
+    def _own_sidecar(self) -> Sidecar:
+        """The connection holder of this life, or between lives. Under `_lifecycle`."""
+        if self._sidecar is None:
+            self._sidecar = Sidecar(self._settings)
+        return self._sidecar
+
+    def _assumed_leader(self) -> str | None:
+        return self._settings.identity if self._settings.when_unconfigured == "lead" else None
+
+    def _task_threads(self) -> Iterator[Thread]:
+        for task in self._tasks:
+            thread = task.thread
+            if thread is not None:
+                yield thread
+
+    def _after_fork(self) -> None:
+        """In a forked child: UNKNOWN, no inherited lock, no shared socket, no thread yet."""
+        wanted = self._wanted
+        self._cell.void_after_fork()
+        if self._sidecar is not None:
+            self._sidecar.abandon()
+        self._registry.reset_lock_after_fork()
+        for task in self._tasks:
+            task.reset_after_fork()
+        self._be_born()
+        self._forked = wanted
+
+    def __repr__(self) -> str:
+        state = state_at(self._cell.snapshot, now()).name
+        return f"<Elector {self.identity!r} {state} at {self._settings.where}>"
+
+
+def _after_fork_in_child() -> None:
+    for elector in list(_alive):
+        elector._after_fork()
+
+
+def _step_down_at_exit() -> None:
+    """The interpreter ends: step down everywhere first, then wait for all at once."""
+    give_up = now() + EXIT_PATIENCE
+    ending = [(elector, elector._begin_stop()) for elector in list(_alive)]
+    threads: list[Any] = []
+    for elector, life in ending:
+        threads += [*(life.threads if life else ()), *elector._task_threads()]
+    join_all(threads, give_up)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_step_down_at_exit)

@@ -1,0 +1,171 @@
+"""``@only_on_leader``: run the function here only if this process leads."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
+
+from .callbacks import name_of
+from .errors import NotLeaderError
+
+__all__ = ["SKIPPED", "Guard", "Skipped"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Asked(Protocol):
+    """What the guard needs to know of an `Elector`."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process leads right now."""
+
+    def may_hear_first_word(self) -> bool:
+        """Whether nothing is known only because it is early days."""
+
+    def await_first_word(self, timeout: float) -> None:
+        """Wait for the elector's first word."""
+
+
+class Skipped:
+    """The type of `SKIPPED`."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "SKIPPED"
+
+    def __reduce__(self) -> str:
+        return "SKIPPED"  # pickled by name, so that ``is SKIPPED`` holds in a result backend
+
+
+SKIPPED: Final = Skipped()
+"""What a guarded function returns where it was not run. False in a condition."""
+
+
+class Guard:
+    """The decorator behind `only_on_leader`, with or without arguments."""
+
+    def __init__(self, elector: Asked | Callable[[], Asked]) -> None:
+        self._elector = elector
+
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R | Skipped]: ...
+
+    @overload
+    def __call__(
+        self,
+        fn: None = None,
+        /,
+        *,
+        otherwise: object = None,
+        raises: bool = False,
+        elector: Asked | None = None,
+        wait: float = 5.0,
+    ) -> Callable[[Callable[P, R]], Callable[P, Any]]: ...
+
+    def __call__(
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        otherwise: object = None,
+        raises: bool = False,
+        elector: Asked | None = None,
+        wait: float = 5.0,
+    ) -> Any:
+        """Guard ``fn`` (a function, an ``async def`` or a method).
+
+        otherwise: what the call gives where this process does not lead: a function,
+            which is called with the same arguments, or a value. Default: `SKIPPED`.
+        raises: raise `NotLeaderError` instead.
+        elector: ask this elector. Default: the process-wide one, started at the first call.
+        wait: seconds to wait, once, for the elector's first word, so that a script
+            that has just started does not skip its job on every replica.
+
+        Raises TypeError at decoration for what cannot be guarded.
+        """
+        guarded = functools.partial(
+            _guard, otherwise=otherwise, raises=raises, elector=elector or self._elector, wait=wait
+        )
+        return guarded if fn is None else guarded(fn)
+
+
+def _guard(
+    fn: Callable[..., Any],
+    *,
+    otherwise: object,
+    raises: bool,
+    elector: Asked | Callable[[], Asked],
+    wait: float,
+) -> Callable[..., Any]:
+    _check_guardable(fn)
+    find = elector if callable(elector) else lambda: elector
+    instead = _substitute(fn, otherwise, raises)
+
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+            if await _leads_async(find(), wait):
+                return await fn(*args, **kwargs)
+            result = instead(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
+
+        return guarded_async
+
+    @functools.wraps(fn)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if _leads(find(), wait):
+            return fn(*args, **kwargs)
+        return instead(*args, **kwargs)
+
+    return guarded
+
+
+def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Callable[..., Any]:
+    """What a call does where this process does not lead."""
+    if raises:
+        name = name_of(fn)
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise NotLeaderError(f"{name} runs on the leader alone, and this process does not lead")
+
+        return refuse
+    if callable(otherwise):
+        return otherwise
+    return lambda *_, **__: SKIPPED if otherwise is None else otherwise
+
+
+def _check_guardable(fn: object) -> None:
+    if isinstance(fn, classmethod | staticmethod):
+        raise TypeError(
+            f"only_on_leader: put it below @{type(fn).__name__}, right above the function"
+        )
+    if inspect.isclass(fn) or not callable(fn):
+        raise TypeError(f"only_on_leader: expected a function, got {fn!r}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(
+            f"only_on_leader: {name_of(fn)} is a generator, which runs after the check; "
+            f"guard the function that iterates it"
+        )
+
+
+def _leads(elector: Asked, wait: float) -> bool:
+    if not elector.is_leader and elector.may_hear_first_word():
+        elector.await_first_word(wait)
+    return elector.is_leader
+
+
+async def _leads_async(elector: Asked, wait: float) -> bool:
+    """The same without blocking the event loop."""
+    if not elector.is_leader and elector.may_hear_first_word():
+        await asyncio.to_thread(elector.await_first_word, wait)
+    return elector.is_leader

@@ -1,0 +1,180 @@
+"""What happened, for people: counts, the last error, and one log line per outage.
+
+The one place that decides what is logged and how loudly. An outage is logged
+when it begins and when it ends, never at every try. Foreign text was escaped,
+and credentials were left out, before anything reaches this module.
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import Lock, current_thread
+
+from .clock import now
+
+__all__ = ["Journal", "Outage"]
+
+log = logging.getLogger("elector_thread")
+
+
+class Outage:
+    """Whether something is out of order at the moment, and since when.
+
+    Protected by its journal's lock; tells the journal which reports are news.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._failures = 0
+
+    @property
+    def failures(self) -> int:
+        """How many failures this outage has had so far; 0 when all is well."""
+        return self._failures
+
+    def failed(self) -> bool:
+        """Note a failure; True if it begins an outage."""
+        self._failures += 1
+        if self._since is not None:
+            return False
+        self._since = now()
+        return True
+
+    def over(self) -> float | None:
+        """Note that all is well; the outage's length in seconds if this ends one."""
+        began, self._since, self._failures = self._since, None, 0
+        return None if began is None else now() - began
+
+
+class Journal:
+    """Counts and log lines of one elector. Nothing here decides who leads.
+
+    `_lock` protects counts and outages against other writers; it is never held
+    while logging, since log handlers are user code. Readers take no lock: each
+    attribute is a whole value, and a status may be a count behind.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._lock = Lock()
+        self._where = where
+        self.last_error: str | None = None
+        self.answers = self.failures = 0
+        self.events = self.unreadable = self.streams = 0
+        self.callback_errors = self.overruns = 0
+        self.stream = "off"
+        self._get = Outage()
+        self._stream = Outage()
+        self._events = Outage()
+        self._told_stream = False  # a line about the current stream outage was logged
+
+    # --- GET ---------------------------------------------------------------------
+
+    def answered(self) -> bool:
+        """A GET was answered; True if that ends an outage."""
+        with self._lock:
+            self.answers += 1
+            lasted = self._get.over()
+        if lasted is not None:
+            log.info("the elector at %s answers again, after %.1f s", self._where, lasted)
+        return lasted is not None
+
+    def failed(self, reason: str) -> None:
+        """A GET got no usable answer."""
+        with self._lock:
+            self.failures += 1
+            self.last_error = reason
+            begins = self._get.failed()
+        if begins:
+            log.warning(
+                "no usable answer from the elector at %s: %s; asking on, "
+                "and leading no longer than the grace period",
+                self._where,
+                reason,
+            )
+
+    # --- the stream --------------------------------------------------------------
+
+    def stream_open(self) -> None:
+        """The event stream is open and is one."""
+        with self._lock:
+            self.streams += 1
+            self.stream = "open"
+            lasted = self._stream.over()
+            told, self._told_stream = self._told_stream, False
+        if told and lasted is not None:
+            log.info("the event stream is back, after %.1f s", lasted)
+
+    def stream_lost(self, reason: str) -> None:
+        """The stream ended or could not be opened; it is tried again.
+
+        A stream that is back at the first try is no line worth; one that is gone
+        together with GET is told with GET.
+        """
+        with self._lock:
+            self.stream = "waiting"
+            self.last_error = reason
+            self._stream.failed()
+            tell = self._stream.failures > 1 and not (self._told_stream or self._get.failures)
+            self._told_stream |= tell
+        log.debug("event stream: %s", reason)
+        if tell:
+            log.info("no event stream: %s; polling meanwhile", reason)
+
+    def stream_absent(self, reason: str) -> None:
+        """There is no event stream at that address."""
+        with self._lock:
+            self.stream = "absent"
+            self.last_error = reason
+            self._stream.failed()
+            tell = not (self._told_stream or self._get.failures)
+            self._told_stream |= tell
+        if tell:
+            log.info("no event stream here: %s; polling alone", reason)
+
+    def heard(self) -> None:
+        """An event could be read."""
+        with self._lock:
+            self.events += 1
+            self._events.over()
+
+    def unheard(self, reason: str) -> None:
+        """An event could not be read; the stream goes on."""
+        with self._lock:
+            self.unreadable += 1
+            self.last_error = reason
+            begins = self._events.failed()
+        if begins:
+            log.warning("unreadable event from the elector: %s; ignored", reason)
+
+    # --- leadership and callbacks ----------------------------------------------------
+
+    def elected(self, identity: str, number: int) -> None:
+        """Leadership ``number`` is about to be announced."""
+        log.info("%s leads (leadership %d)", identity, number)
+
+    def demoted(self, identity: str, number: int) -> None:
+        """The end of leadership ``number`` is about to be announced."""
+        log.info("%s leads no longer (leadership %d)", identity, number)
+
+    def callback_failed(self, name: str, error: BaseException) -> None:
+        """A callback raised; whatever it raised ends here."""
+        with self._lock:
+            self.callback_errors += 1
+            self.last_error = f"{name} raised {type(error).__name__}"
+        log.error("%s raised; other callbacks go on", name, exc_info=error)
+
+    def callback_overran(self, name: str, seconds: float) -> None:
+        """A callback keeps the others waiting."""
+        with self._lock:
+            self.overruns += 1
+        log.warning(
+            "%s has been running for %.1f s; other callbacks wait for it "
+            "(long work belongs into while_leader)",
+            name,
+            seconds,
+        )
+
+    def thread_died(self, error: BaseException) -> None:
+        """A thread of the library met something unforeseen: a bug, told loudly."""
+        self.last_error = f"{current_thread().name} met {type(error).__name__}"
+        log.critical("%s met something unforeseen", current_thread().name, exc_info=error)

@@ -1,0 +1,67 @@
+"""The token of one leadership: what long work looks at to learn that it must end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from threading import Event
+
+from .clock import now
+
+__all__ = ["Leadership"]
+
+
+class Leadership:
+    """One spell of leading, from its begin to its end; it never comes back to life.
+
+    Callbacks and ``while_leader`` functions are handed one. Safe to use from any
+    thread, and to keep after the end.
+
+    Example::
+
+        def poll(leadership):
+            while not leadership.wait(timeout=10):
+                do_one_round()
+    """
+
+    __slots__ = ("_over", "_until", "number", "since")
+
+    number: int
+    """Counts this process's leaderships, from 1."""
+    since: float
+    """When it began, in seconds on the library's clock (not the wall clock)."""
+
+    def __init__(self, number: int, since: float, until: Callable[[int], float]) -> None:
+        self.number = number
+        self.since = since
+        self._until = until  # until when leadership N holds; reads one attribute, no lock
+        self._over = Event()  # only wakes waiters; the truth is `_until`
+
+    @property
+    def ended(self) -> bool:
+        """Whether this leadership is over. Checked against the clock at every read."""
+        return now() >= self._until(self.number)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end, at most ``timeout`` seconds (None: as long as it takes).
+
+        True once the leadership is over, False if the time ran out first. A drop-in
+        for ``time.sleep`` in leader-only loops. Wakes by itself when the grace
+        period runs out, even if every other thread of the library is stuck.
+        """
+        give_up = inf if timeout is None else now() + timeout
+        while True:
+            instant, until = now(), self._until(self.number)
+            if instant >= until:
+                return True
+            if instant >= give_up:
+                return False
+            left = min(until, give_up) - instant
+            self._over.wait(None if left == inf else left)
+
+    def _end(self) -> None:
+        """Wake whoever waits. Called by the cell, after the truth has changed."""
+        self._over.set()
+
+    def __repr__(self) -> str:
+        return f"<Leadership {self.number}{' ended' if self.ended else ''}>"

@@ -1,0 +1,113 @@
+"""One life of an elector, from start to stop: makes the three threads and ties them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from threading import Event, Thread, current_thread
+
+from .cell import Cell
+from .clock import Pulse, now
+from .dispatch import Dispatch, Registry
+from .journal import Journal
+from .poll import Poll
+from .settings import Settings
+from .sidecar import Sidecar
+from .stream import Stream
+
+__all__ = ["Life", "join_all"]
+
+
+class Life:
+    """Owns the threads between `start` and `end`. Used once.
+
+    `_stopping` is the one signal that all three threads end on; every wait of
+    theirs is woken after it was set.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sidecar: Sidecar,
+        cell: Cell,
+        registry: Registry,
+        journal: Journal,
+        predecessor: Thread | None,
+    ) -> None:
+        self._settings = settings
+        self._sidecar = sidecar
+        self._cell = cell
+        self._stopping = Event()
+        pulse = Pulse()
+        dispatch = Dispatch(
+            cell,
+            registry,
+            journal,
+            self._stopping,
+            overrun_after=settings.poll_interval,
+            predecessor=predecessor,
+        )
+        self._stream = Stream(
+            sidecar, cell, journal, pulse, self._stopping, on_lost=lambda: self._poll.hurry()
+        )
+        self._poll = Poll(
+            settings,
+            sidecar,
+            cell,
+            journal,
+            pulse,
+            self._stopping,
+            is_streaming=lambda: self._stream.open,
+            on_recovered=self._stream.hurry,
+            on_round=dispatch.check_overrun,
+        )
+        self.dispatch_thread = _thread("dispatch", dispatch)
+        self.threads = [self.dispatch_thread]
+        if settings.configured:
+            self.threads.append(_thread("poll", self._poll))
+        if settings.sse_url is not None:
+            self.threads.append(_thread("stream", self._stream))
+
+    def start(self) -> None:
+        """Start the threads; if the system refuses one, end the others and say so."""
+        if not self._settings.configured:
+            self._assume()
+        try:
+            for thread in self.threads:
+                thread.start()
+        except RuntimeError:
+            self.threads = [thread for thread in self.threads if thread.ident is not None]
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Step down, at once and for good; the threads follow on their own. Never blocks."""
+        self._cell.end_epoch()
+        self._stopping.set()
+        self._sidecar.abort()
+        self._stream.wake()
+        self._poll.hurry()
+        self._cell.touch()
+
+    def hurry_stream(self) -> None:
+        """GET works again: let the stream be tried earlier."""
+        self._stream.hurry()
+
+    def _assume(self) -> None:
+        """Nobody to ask: believe what ``when_unconfigured`` says."""
+        leads = self._settings.when_unconfigured == "lead"
+        self._cell.hear(self._cell.epoch, [self._settings.identity if leads else None], now())
+
+
+def _thread(name: str, body: Dispatch | Poll | Stream) -> Thread:
+    return Thread(target=body.run, name=f"elector-{name}", daemon=True)
+
+
+def join_all(threads: Iterable[Thread], give_up: float) -> bool:
+    """Wait for ``threads`` until the instant ``give_up``; True if all of them have ended.
+
+    The calling thread, if it is one of them, is not waited for.
+    """
+    others = [thread for thread in threads if thread is not current_thread()]
+    for thread in others:
+        thread.join(min(max(0.0, give_up - now()), 1e6))
+    return not any(thread.is_alive() for thread in others)

@@ -1,0 +1,189 @@
+"""The frozen values that travel through the library. No behaviour, no clock, no threads.
+
+Every instant here is a number of seconds on the library's own clock
+(`elector_thread.clock`), which never steps back and counts the time a machine sleeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from math import inf
+from typing import Any, TypeAlias
+
+__all__ = [
+    "Change",
+    "Confirmation",
+    "Demoted",
+    "Elected",
+    "Input",
+    "LeaderChange",
+    "Seat",
+    "Snapshot",
+    "State",
+    "Status",
+    "Stopped",
+    "Tick",
+]
+
+
+class State(Enum):
+    """What this process may believe about itself. ``UNKNOWN`` never counts as leading."""
+
+    LEADER = "leader"
+    FOLLOWER = "follower"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderChange:
+    """One leader followed another, ours or not.
+
+    ``previous`` is None for the first leader learnt; ``current`` is a name, always.
+    """
+
+    previous: str | None
+    current: str
+
+
+# --- what the state machine remembers ------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is known at one moment; replaced as a whole, never changed.
+
+    identity: the name that means "us".
+    grace: seconds for which a confirmation holds.
+    leader: the last leader heard of; kept after the grace ran out, so that the
+        same leader heard again is no change.
+    confirmed_at: the earliest instant the newest confirmation can stem from.
+    known_until: until when that confirmation holds (``-inf``: it does not).
+    lead_until: ``known_until`` while it is us who leads, else ``-inf``.
+    number: how many leaderships there have been; the current one's number while leading.
+    seated: whether this process may take up the pod's leadership (``scope="process"``).
+    """
+
+    identity: str
+    grace: float
+    leader: str | None = None
+    confirmed_at: float = -inf
+    known_until: float = -inf
+    lead_until: float = -inf
+    number: int = 0
+    seated: bool = True
+
+
+# --- what can happen to it -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """Somebody who knows named the leader.
+
+    at: the earliest instant the word can stem from: when a GET was *sent*, when
+        an event came in.
+    now: the instant at which it is taken in.
+    leader: the name; None only where the settings say "follow nobody in particular".
+    pushed: True for news from the stream, which wins over a GET of the same instant.
+    """
+
+    leader: str | None
+    at: float
+    now: float
+    pushed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened but time."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """This process took (or lost) the pod's one seat (``scope="process"``)."""
+
+    held: bool
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The elector was stopped: nothing is known any more, not even the past."""
+
+    now: float
+
+
+Input: TypeAlias = Confirmation | Tick | Seat | Stopped
+
+
+# --- what follows from it ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Elected:
+    """Leadership ``number`` began."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Demoted:
+    """Leadership ``number`` is over."""
+
+    number: int
+
+
+Change: TypeAlias = Elected | Demoted | LeaderChange
+
+
+# --- what users are shown ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One consistent look at an elector, for humans, logs and health endpoints.
+
+    state: `State`; is_leader: the same as a bool.
+    leader: the leader's name while known, else None. identity: our own name.
+    running: whether `start` was called and `stop` was not.
+    stream: ``"off"`` (not started, or no stream configured), ``"connecting"``,
+        ``"open"``, ``"waiting"`` (between two tries) or ``"absent"`` (there is
+        no stream at that address; polling alone).
+    age: seconds since the newest confirmation, None before the first.
+    expires_in: seconds for which it still holds, None when nothing is known or
+        it holds for ever (``when_unconfigured``).
+    leadership: the number of the current leadership, None when not leading.
+    last_error: the newest problem in one line, None if there never was one.
+    scope: ``"pod"`` or ``"process"``; seated: whether this process holds the
+        pod's seat (None with scope ``"pod"``).
+    The rest are counts since the elector was made (or since the fork).
+    """
+
+    state: State
+    is_leader: bool
+    leader: str | None
+    identity: str
+    running: bool
+    stream: str
+    age: float | None
+    expires_in: float | None
+    leadership: int | None
+    last_error: str | None
+    scope: str
+    seated: bool | None
+    elected: int
+    demoted: int
+    answers: int
+    failures: int
+    events: int
+    unreadable: int
+    streams: int
+    callback_errors: int
+    overruns: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""
+        return {**asdict(self), "state": self.state.value}

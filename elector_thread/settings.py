@@ -1,0 +1,258 @@
+"""Arguments and environment, turned into one frozen, checked `Settings`.
+
+The only module that reads the environment. Whatever is wrong is told here, at
+once, by name; nothing later needs to doubt a setting.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+
+__all__ = ["Settings", "resolve", "shown"]
+
+DEFAULTS = {
+    "poll_interval": 5.0,
+    "reconcile_interval": 15.0,
+    "grace_period": 45.0,
+    "request_timeout": 2.0,
+}
+SCOPES = ("pod", "process")
+WHEN_UNCONFIGURED = ("error", "lead", "follow")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an elector needs to know. All numbers are seconds.
+
+    get_url, sse_url: where to ask and where to listen; both None when nothing is
+        configured, ``sse_url`` alone None when only GET is. Kept out of the repr:
+        they may hold credentials.
+    identity: the name that means "us", compared exactly.
+    when_unconfigured: what was asked for in case there is no URL.
+    lock_path: the file of the pod's one seat (``scope="process"``), None for the default.
+    """
+
+    get_url: str | None = field(repr=False)
+    sse_url: str | None = field(repr=False)
+    identity: str
+    poll_interval: float
+    reconcile_interval: float
+    grace_period: float
+    request_timeout: float
+    scope: str
+    when_unconfigured: str
+    lock_path: Path | None = None
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is an elector to ask."""
+        return self.get_url is not None
+
+    @property
+    def where(self) -> str:
+        """The elector's address for people and logs, without credentials."""
+        return shown(self.get_url) if self.get_url else f"nowhere ({self.when_unconfigured})"
+
+
+def resolve(
+    environ: Mapping[str, str] | None = None,
+    *,
+    get_url: str | None = None,
+    sse_url: str | None = None,
+    identity: str | None = None,
+    poll_interval: float | None = None,
+    reconcile_interval: float | None = None,
+    grace_period: float | None = None,
+    request_timeout: float | None = None,
+    scope: str | None = None,
+    when_unconfigured: str | None = None,
+    lock_path: str | os.PathLike[str] | None = None,
+) -> Settings:
+    """Arguments first, then ``ELECTOR_THREAD_*``, then the platform's variables, then defaults.
+
+    Raises `ConfigurationError`, naming the setting, for whatever is missing or wrong.
+    """
+    env = os.environ if environ is None else environ
+    given = {
+        "poll_interval": poll_interval,
+        "reconcile_interval": reconcile_interval,
+        "grace_period": grace_period,
+        "request_timeout": request_timeout,
+    }
+    numbers = {name: _seconds(name, value, env) for name, value in given.items()}
+    _check_grace(**numbers)
+    unconfigured = _choice("when_unconfigured", when_unconfigured, env, WHEN_UNCONFIGURED)
+    if get_url is None and sse_url is None:
+        get_url, sse_url = _urls_from(env)
+    elif get_url is None:
+        raise ConfigurationError(
+            "get_url is missing: sse_url brings the news, but get_url is the truth it is "
+            "checked against; give both, or get_url alone"
+        )
+    if get_url is None:
+        _check_unconfigured(unconfigured, env)
+    return Settings(
+        get_url=None if get_url is None else _url("get_url", get_url),
+        sse_url=None if sse_url is None else _url("sse_url", sse_url),
+        identity=_identity(identity, env),
+        scope=_choice("scope", scope, env, SCOPES),
+        when_unconfigured=unconfigured,
+        lock_path=_path("lock_path", lock_path, env),
+        **numbers,
+    )
+
+
+def shown(url: str) -> str:
+    """A URL for people: scheme, host, port and path; never user, password or query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _variable(name: str) -> str:
+    return f"ELECTOR_THREAD_{name.upper()}"
+
+
+def _from_env(name: str, env: Mapping[str, str]) -> str | None:
+    return env.get(_variable(name), "").strip() or None
+
+
+def _seconds(name: str, value: object, env: Mapping[str, str]) -> float:
+    source = name
+    if value is None:
+        text = _from_env(name, env)
+        if text is None:
+            return DEFAULTS[name]
+        source = _variable(name)
+        try:
+            value = float(text)
+        except ValueError:
+            value = text
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{source}: expected a number of seconds, got {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = float("inf")
+    if not isfinite(seconds) or not 0 < seconds <= 1e9:
+        raise ConfigurationError(
+            f"{source}: expected a positive, finite number of seconds, got {value!r}"
+        )
+    return seconds
+
+
+def _check_grace(
+    *,
+    poll_interval: float,
+    reconcile_interval: float,
+    grace_period: float,
+    request_timeout: float,
+) -> None:
+    least = max(poll_interval, reconcile_interval) + request_timeout
+    if grace_period <= least:
+        raise ConfigurationError(
+            f"grace_period: expected more than the larger of poll_interval and "
+            f"reconcile_interval plus request_timeout ({least:g} s), got {grace_period:g} s; "
+            f"leadership would lapse between two answers"
+        )
+
+
+def _choice(name: str, value: object, env: Mapping[str, str], choices: tuple[str, ...]) -> str:
+    source = name
+    if value is None:
+        value = _from_env(name, env)
+        if value is None:
+            return choices[0]
+        source = _variable(name)
+    if value not in choices or not isinstance(value, str):
+        wanted = ", ".join(repr(choice) for choice in choices)
+        raise ConfigurationError(f"{source}: expected one of {wanted}, got {value!r}")
+    return value
+
+
+def _identity(value: object, env: Mapping[str, str]) -> str:
+    source = "identity"
+    if value is None:
+        value = _from_env("identity", env)
+        source = _variable("identity") if value else "identity (this host's name)"
+        value = value or socket.gethostname()
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ConfigurationError(
+            f"{source}: expected the name that the elector knows this pod by, got {value!r}"
+        )
+    return value
+
+
+def _path(name: str, value: object, env: Mapping[str, str]) -> Path | None:
+    source = name
+    if value is None:
+        value, source = _from_env(name, env), _variable(name)
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ConfigurationError(f"{source}: expected a path, got {value!r}")
+    return Path(value)
+
+
+def _urls_from(env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The platform's variables; ELECTOR_PATH is the legacy one, without scheme or stream."""
+    get_url = env.get("ELECTOR_GET_URL", "").strip()
+    sse_url = env.get("ELECTOR_SSE_URL", "").strip()
+    legacy = env.get("ELECTOR_PATH", "").strip()
+    if not get_url and legacy:
+        get_url = legacy if "://" in legacy else f"http://{legacy}"
+        get_url = get_url if urlsplit(get_url).path else f"{get_url}/"
+    if not get_url and sse_url:
+        raise ConfigurationError(
+            "ELECTOR_GET_URL is not set, but ELECTOR_SSE_URL is: the stream alone cannot be "
+            "trusted, since it may go silent while it stays open; set both"
+        )
+    return get_url or None, sse_url or None
+
+
+def _check_unconfigured(choice: str, env: Mapping[str, str]) -> None:
+    if choice == "error":
+        raise ConfigurationError(
+            "ELECTOR_GET_URL is not set, so there is no elector to ask. On NAIS, add "
+            "'spec.leaderElection: true' to the manifest; elsewhere, give get_url (and sse_url), "
+            "or say when_unconfigured='lead' or 'follow' for local work"
+        )
+    if choice == "lead" and env.get("NAIS_CLUSTER_NAME"):
+        raise ConfigurationError(
+            "when_unconfigured='lead' is refused, since NAIS_CLUSTER_NAME is set and "
+            "ELECTOR_GET_URL is not: every replica would lead. Add 'spec.leaderElection: true' "
+            "to the manifest"
+        )
+
+
+def _url(name: str, value: object) -> str:
+    """A usable http(s) URL; its text is never shown, since it may hold credentials."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: expected a URL, got {type(value).__name__}")
+    wrong = _what_is_wrong_with(value)
+    if wrong:
+        raise ConfigurationError(f"{name}: expected a URL like http://localhost:4040/, but {wrong}")
+    return value
+
+
+def _what_is_wrong_with(url: str) -> str | None:
+    if not url.isprintable() or " " in url:
+        return "it contains spaces or control characters"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "its host or port cannot be read"
+    if parts.scheme not in ("http", "https"):
+        return "it does not begin with http:// or https://"
+    if not host:
+        return "it names no host"
+    return "port 0 is not one" if port == 0 else None

@@ -1,0 +1,506 @@
+"""Talking to the elector: one GET, or one open stream. The only module that knows requests.
+
+Contacts what is configured and nothing else: requests go through the adapter
+directly, so there are no proxies, no netrc, no redirects and no cookies. Each
+exchange has a deadline and a byte allowance, which hold while it connects, waits
+for headers and reads; `Sidecar.abort` ends it from any other thread.
+"""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401 - a forked child's first request may not be able to import it
+import io
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from http.client import HTTPResponse as RawResponse
+from math import inf
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+import urllib3.connection
+from requests.adapters import HTTPAdapter
+from requests.exceptions import RequestException
+from sseclient import SSEClient
+from urllib3.exceptions import HTTPError
+
+from ._version import __version__
+from .clock import now
+from .settings import Settings
+from .wire import MAX_BYTES, READ_SIZE, Malformed, normalise, parse_leader, printable
+
+__all__ = ["EventStream", "ExchangeFailed", "NoStream", "Sidecar"]
+
+ALLOWANCE = 128 * 1024
+"""Raw bytes that may come in without a single byte of payload: headers, 1xx answers,
+chunk extensions and trailers have no other limit."""
+
+KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""Finds a host that has vanished while the stream is silent. A stopped process is found by GET."""
+
+
+class ExchangeFailed(Exception):
+    """No usable answer. The message is safe to show: one line, no credentials, escaped.
+
+    retry_after: seconds that the elector asked us to wait, if it did.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class NoStream(ExchangeFailed):
+    """Something answers at the stream's address, but it is no event stream."""
+
+
+class _LimitReached(OSError):
+    """One of our own limits ended an exchange."""
+
+
+class _Link:
+    """The socket of one exchange at a time: what it may still cost, and its off switch.
+
+    `cut` may come from any thread. `_lock` protects `_socket` and `_cut` together:
+    a socket is captured before the cut, and shut by it, or not captured at all.
+    It is also held while a socket is closed (the system may hand out its number
+    again) so that `cut` cannot shut a stranger's. Re-entrant, since a collection of
+    garbage may close an old socket at any allocation. Deadline and allowance belong
+    to the thread that runs the exchange.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._socket: socket.socket | None = None
+        self._cut = False
+        self._deadline = inf
+        self._allowance = ALLOWANCE
+
+    def arm(self, seconds: float) -> None:
+        """Begin an exchange that must be over in ``seconds``."""
+        self._deadline = now() + seconds
+        self.refill()
+
+    def relax(self) -> None:
+        """No deadline any more: an open stream may be silent for hours."""
+        self._deadline = inf
+
+    def refill(self) -> None:
+        """Payload came in: the allowance starts anew."""
+        self._allowance = ALLOWANCE
+
+    def spend(self, count: int) -> None:
+        """``count`` raw bytes came in."""
+        self._allowance -= count
+        if self._allowance < 0:
+            raise _LimitReached(f"{ALLOWANCE} bytes of headers or framing without content")
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, None without one; TimeoutError once it has passed."""
+        if self._deadline == inf:
+            return None
+        left = self._deadline - now()
+        if left <= 0:
+            raise TimeoutError("no complete answer in time")
+        return left
+
+    def capture(self, sock: socket.socket) -> None:
+        """From now on, `cut` shuts ``sock``."""
+        with self._lock:
+            if self._cut:
+                sock.close()
+                raise _LimitReached("stopped")
+            self._socket = sock
+
+    def release(self) -> None:
+        """The reader is about to close its socket."""
+        with self._lock:
+            self._socket = None
+
+    def closing(self) -> AbstractContextManager[Any]:
+        """To be entered while a socket is closed."""
+        return self._lock
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether `cut` was called: what fails now is no failure of the elector's."""
+        return self._cut
+
+    def cut(self) -> None:
+        """End whatever goes on, wake a blocked read, and refuse every later exchange."""
+        with self._lock:
+            self._cut = True
+            if self._socket is not None:
+                _shut(self._socket)
+
+    def abandon(self) -> None:
+        """In a forked child: give up our copy of the parent's socket. Takes no lock.
+
+        Closing the copy leaves the connection alone; shutting it would end the parent's.
+        """
+        sock, self._socket = self._socket, None
+        self._cut = True
+        if sock is not None and (number := sock.detach()) >= 0:
+            os.close(number)
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A connected socket, captured from the start, so that even connecting can be cut."""
+        error: OSError | None = None
+        for family, kind, proto, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        ):
+            sock = socket.socket(family, kind, proto)
+            try:
+                self.capture(sock)
+                sock.settimeout(self.remaining())
+                _configure(sock)
+                sock.connect(address)
+                return sock
+            except OSError as failure:
+                error = failure
+                self.release()
+                sock.close()
+        raise error or OSError(f"no address for {host}")
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # not connected (any more): then nobody is blocked on it
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _configure(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE:
+        if hasattr(socket, name):  # Linux; other systems keep their own pace
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class _MeteredReader(io.RawIOBase):
+    """The raw bytes of a response, read under the link's deadline and allowance."""
+
+    def __init__(self, raw: Any, sock: socket.socket, link: _Link) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._link = link
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        timeout = self._link.remaining()
+        if timeout is not None or self._sock.gettimeout() is not None:
+            self._sock.settimeout(timeout)
+        count: int = self._raw.readinto(buffer)
+        self._link.spend(count)
+        return count
+
+    def close(self) -> None:
+        with self._link.closing():
+            self._raw.close()
+        super().close()
+
+
+class _MeteredResponse(RawResponse):
+    """http.client's response, reading through a `_MeteredReader`."""
+
+    def __init__(self, sock: socket.socket, *args: Any, link: _Link, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_MeteredReader(raw, sock, link), 2 * READ_SIZE)
+
+
+class _LinkedConnection(urllib3.connection.HTTPConnection):
+    """A connection whose socket belongs to a link."""
+
+    def __init__(self, *args: Any, link: _Link, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._link = link
+        self.response_class = partial(_MeteredResponse, link=link)  # type: ignore[assignment]  # only ever called
+
+    def _new_conn(self) -> socket.socket:
+        return self._link.connect(self._dns_host, self.port or self.default_port)
+
+    def connect(self) -> None:
+        super().connect()
+        self._link.capture(self.sock)  # with TLS it is another object by now
+
+    def close(self) -> None:
+        with self._link.closing():
+            super().close()
+
+
+class _LinkedTLSConnection(_LinkedConnection, urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+
+class _LinkedAdapter(HTTPAdapter):
+    """One keep-alive connection, made by and bound to a link. Never retries by itself."""
+
+    def __init__(self, link: _Link) -> None:
+        self._link = link
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        kind = _LinkedTLSConnection if pool.scheme == "https" else _LinkedConnection
+        pool.ConnectionCls = partial(kind, link=self._link)
+        return pool
+
+
+class _Channel:
+    """Requests to one URL over one link."""
+
+    def __init__(self, url: str, accept: str, timeout: float) -> None:
+        self.link = _Link()
+        self.fresh = True  # nothing was ever answered on the current connection
+        self._timeout = timeout
+        self._adapter = _LinkedAdapter(self.link)
+        self._request = requests.Request("GET", url, headers=_headers(accept)).prepare()
+
+    def send(self) -> requests.Response:
+        """Send the request and wait for the headers; raises what requests raises."""
+        self.link.arm(self._timeout)
+        return self._adapter.send(self._request, stream=True, timeout=self._timeout)
+
+    def close(self, response: requests.Response) -> None:
+        """End the exchange and its connection; for the thread that reads, nobody else."""
+        self.fresh = True
+        self.link.release()
+        response.close()
+        self._adapter.close()
+
+    def drop(self) -> None:
+        """Forget the connection after a failure without a response."""
+        self.fresh = True
+        self.link.release()
+        self._adapter.close()
+
+
+def _headers(accept: str) -> dict[str, str]:
+    return {
+        "User-Agent": f"elector-thread/{__version__}",
+        "Accept": accept,
+        "Accept-Encoding": "identity",
+        "Cache-Control": "no-cache",
+    }
+
+
+class Sidecar:
+    """The elector beside this process, for one life: after `abort` every call fails.
+
+    `ask` may be called from several threads; `_asking` makes them take turns, so
+    that there is one keep-alive connection. `open_stream` belongs to the stream thread.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._asking = threading.Lock()
+        self._get = _channel(settings.get_url, "application/json", settings)
+        self._sse = _channel(settings.sse_url, "text/event-stream", settings)
+
+    def ask(self) -> tuple[str | None, float]:
+        """One GET: the leader's name (None for ``{}``), and the instant at which it was asked.
+
+        Raises `ExchangeFailed`. A keep-alive connection that the elector has closed
+        meanwhile is no failure: it is asked once more, on a new one.
+        """
+        with self._asking:
+            assert self._get is not None, "unconfigured electors do not ask"
+            reused = not self._get.fresh
+            try:
+                return self._ask(self._get)
+            except ExchangeFailed as failure:
+                if not (reused and isinstance(failure, _Dropped)):
+                    raise
+            return self._ask(self._get)
+
+    def _ask(self, channel: _Channel) -> tuple[str | None, float]:
+        asked_at = now()
+        failure: ExchangeFailed | None = None
+        try:
+            response = channel.send()
+        except (RequestException, HTTPError, OSError, ValueError) as error:
+            failure = _failure(error)
+        if failure is not None:  # raised out here: the library's own error may hold credentials
+            channel.drop()
+            raise failure
+        try:
+            leader = _read_leader(response, channel.link)
+        except (RequestException, HTTPError, OSError, ValueError) as error:
+            failure = _failure(error)
+        except ExchangeFailed as error:
+            failure = error
+        if failure is not None:
+            channel.close(response)
+            raise failure
+        channel.fresh = False
+        return leader, asked_at
+
+    def open_stream(self) -> EventStream:
+        """Open the event stream. Raises `NoStream` if it is none, else `ExchangeFailed`."""
+        assert self._sse is not None, "no stream is configured"
+        failure: ExchangeFailed | None = None
+        try:
+            response = self._sse.send()
+        except (RequestException, HTTPError, OSError, ValueError) as error:
+            failure = _failure(error)
+        if failure is not None:
+            self._sse.drop()
+            raise failure
+        problem = _why_no_stream(response)
+        if problem:
+            self._sse.close(response)
+            raise NoStream(problem)
+        self._sse.link.relax()
+        return EventStream(response, self._sse)
+
+    def abort(self) -> None:
+        """End every exchange under way, from any thread, and refuse later ones."""
+        for channel in self._channels():
+            channel.link.cut()
+
+    @property
+    def aborted(self) -> bool:
+        """Whether `abort` was called: whoever still fails then has nothing to report."""
+        return any(channel.link.is_cut for channel in self._channels())
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's sockets without touching its connections."""
+        for channel in self._channels():
+            channel.link.abandon()
+
+    def _channels(self) -> Iterator[_Channel]:
+        return (channel for channel in (self._get, self._sse) if channel is not None)
+
+
+class EventStream:
+    """An open stream, iterated by the stream thread: the data of all events that are here, a list.
+
+    The iteration ends when the stream does; it raises `ExchangeFailed` when it breaks.
+    """
+
+    def __init__(self, response: requests.Response, channel: _Channel) -> None:
+        self._response = response
+        self._channel = channel
+        self._blocks = normalise(self._read1)
+        self._events = SSEClient(self._blocks).events()
+
+    def _read1(self, size: int) -> bytes:
+        data: bytes = self._response.raw.read1(size, decode_content=False)
+        self._channel.link.refill()
+        return data
+
+    def __iter__(self) -> Iterator[list[str]]:
+        failure: ExchangeFailed | None = None
+        try:
+            while batch := self._next_batch():
+                yield batch
+        except (RequestException, HTTPError, OSError, ValueError) as error:
+            failure = _failure(error)
+        if failure is not None:
+            raise failure
+
+    def _next_batch(self) -> list[str]:
+        """Wait for an event, then take those that came with it; empty at the end."""
+        batch: list[str] = []
+        for event in self._events:
+            if event.event == "message":  # as everywhere: named events are something else
+                batch.append(event.data)
+            if batch and not self._blocks.more:
+                break
+        return batch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close(self._response)
+
+
+class _Dropped(ExchangeFailed):
+    """The connection went away before an answer came."""
+
+
+def _channel(url: str | None, accept: str, settings: Settings) -> _Channel | None:
+    return None if url is None else _Channel(url, accept, settings.request_timeout)
+
+
+def _read_leader(response: requests.Response, link: _Link) -> str | None:
+    if response.status_code != 200:
+        raise ExchangeFailed(f"HTTP {response.status_code} to GET", _retry_after(response))
+    if _media_type(response) != "application/json":
+        raise ExchangeFailed(f"expected application/json, got {_shown_type(response)}")
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ExchangeFailed(f"asked for no content encoding, got {printable(encoding, 40)}")
+    body = b""
+    while chunk := response.raw.read1(READ_SIZE, decode_content=False):
+        link.refill()
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise ExchangeFailed(f"expected at most {MAX_BYTES} bytes, got more")
+    return parse_leader(body)
+
+
+def _why_no_stream(response: requests.Response) -> str | None:
+    if response.status_code != 200:
+        return f"HTTP {response.status_code} to the stream's GET"
+    if _media_type(response) != "text/event-stream":
+        return f"expected text/event-stream, got {_shown_type(response)}"
+    return None
+
+
+def _media_type(response: requests.Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _shown_type(response: requests.Response) -> str:
+    return printable(response.headers.get("Content-Type", "no content type"), 60)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    value = response.headers.get("Retry-After", "").strip()
+    return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+
+def _failure(error: Exception) -> ExchangeFailed:
+    """What went wrong, in words of our own: a library's message may hold the whole URL."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, Malformed | _LimitReached):
+            return ExchangeFailed(str(cause))
+    for cause in causes:
+        if isinstance(cause, TimeoutError):
+            return ExchangeFailed("no complete answer in time")
+        if isinstance(cause, ConnectionRefusedError):
+            return ExchangeFailed("connection refused")
+        if isinstance(cause, ConnectionError):
+            return _Dropped("connection lost")
+        if isinstance(cause, socket.gaierror):
+            return ExchangeFailed("the host's name cannot be resolved")
+        if isinstance(cause, OSError) and cause.errno:
+            return ExchangeFailed(os.strerror(cause.errno).lower())
+    return ExchangeFailed(f"not understood as HTTP ({type(causes[-1]).__name__})")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it wraps, outermost first."""
+    seen: list[BaseException] = []
+    waiting: list[BaseException] = [error]
+    while waiting and len(seen) < 50:
+        current = waiting.pop(0)
+        if any(current is known for known in seen):
+            continue
+        seen.append(current)
+        yield current
+        inner = [current.__cause__, current.__context__, getattr(current, "reason", None)]
+        waiting += [part for part in (*inner, *current.args) if isinstance(part, BaseException)]

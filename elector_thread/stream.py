@@ -1,0 +1,156 @@
+"""The stream thread: listens for news. An accelerator; the truth is what poll asks for.
+
+Owns the one open stream. Every connect costs the elector memory for good, so it
+reconnects rarely: never for silence, and with a back-off that only a long
+healthy life resets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from threading import Event
+
+from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
+
+from .cell import Cell
+from .clock import Pulse, now
+from .journal import Journal
+from .sidecar import ExchangeFailed, NoStream, Sidecar
+from .wire import Malformed, parse_leader
+
+__all__ = ["Stream"]
+
+LONGEST_PAUSE = 300.0
+"""Seconds: the back-off's ceiling, and the wait where there is no stream at all."""
+
+HEALTHY_LIFE = 60.0
+"""Seconds that a stream must live for the back-off to begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How an attempt ended: how long the stream lived, and whether there is one at all."""
+
+    lived: float = 0.0
+    absent: bool = False
+
+
+class Stream:
+    """Everything the stream thread does; `run` is its body.
+
+    Cross-thread: `open` is written by this thread and read by poll. `hurry` may be
+    called by any thread; its `Event` wakes the back-off. `_hurried_at` is written
+    by the threads that ask (poll, refresh); at worst a reconnect comes early.
+    """
+
+    def __init__(
+        self,
+        sidecar: Sidecar,
+        cell: Cell,
+        journal: Journal,
+        pulse: Pulse,
+        stopping: Event,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self.open = False
+        self._sidecar = sidecar
+        self._cell = cell
+        self._epoch = cell.epoch
+        self._journal = journal
+        self._pulse = pulse
+        self._stopping = stopping
+        self._on_lost = on_lost
+        self._hurry = Event()
+        self._hurried_at = -inf
+        self._jitter = wait_random_exponential(multiplier=1, max=LONGEST_PAUSE)
+
+    def run(self) -> None:
+        """Keep a stream open until told to stop."""
+        while not self._stopping.is_set():
+            self._try_until_healthy()
+
+    def hurry(self) -> None:
+        """GET works again: cut the current back-off short, at most once a minute."""
+        if now() - self._hurried_at >= HEALTHY_LIFE:
+            self._hurried_at = now()
+            self._hurry.set()
+
+    def wake(self) -> None:
+        """Told to stop: end the back-off."""
+        self._hurry.set()
+
+    def _try_until_healthy(self) -> None:
+        """One row of attempts with a growing pause; the next row begins with a short one."""
+        Retrying(
+            retry=retry_if_result(lambda ended: ended.lived < HEALTHY_LIFE),
+            wait=self._pause_after,
+            stop=lambda _: self._stopping.is_set(),
+            sleep=self._sleep,
+            retry_error_callback=lambda _: None,
+        )(self._attempt)
+
+    def _pause_after(self, state: RetryCallState) -> float:
+        assert state.outcome is not None, "tenacity asks after an attempt"
+        ended: _Ended = state.outcome.result()
+        return LONGEST_PAUSE if ended.absent else self._jitter(state)
+
+    def _sleep(self, seconds: float) -> None:
+        self._hurry.wait(seconds)
+        self._hurry.clear()
+
+    def _attempt(self) -> _Ended:
+        if self._stopping.is_set():  # set while we slept
+            return _Ended()
+        self._journal.stream = "connecting"
+        opened = inf
+        try:
+            with self._sidecar.open_stream() as stream:
+                opened = now()
+                self._begin()
+                for batch in stream:
+                    self._take(batch)
+            reason = "the elector closed it"
+        except NoStream as failure:
+            return self._end(str(failure), _Ended(absent=True))
+        except ExchangeFailed as failure:
+            reason = str(failure)
+        except Exception as bug:  # contained: without news, poll still knows the truth
+            self._journal.thread_died(bug)
+            reason = "internal error"
+        return self._end(reason, _Ended(lived=max(0.0, now() - opened)))
+
+    def _begin(self) -> None:
+        self._hurry.clear()
+        self.open = True
+        self._journal.stream_open()
+
+    def _end(self, reason: str, ended: _Ended) -> _Ended:
+        was_open, self.open = self.open, False
+        if self._stopping.is_set():
+            self._journal.stream = "off"
+            return ended
+        if ended.absent:
+            self._journal.stream_absent(reason)
+        else:
+            self._journal.stream_lost(reason)
+        if was_open:
+            self._on_lost()
+        return ended
+
+    def _take(self, batch: list[str]) -> None:
+        """Events that came in together, oldest first."""
+        at = self._pulse.earliest_arrival(now())
+        leaders = [leader for data in batch if (leader := self._leader_in(data)) is not None]
+        if leaders:
+            self._cell.hear(self._epoch, leaders, at, pushed=True)
+
+    def _leader_in(self, data: str) -> str | None:
+        try:
+            leader = parse_leader(data)
+        except Malformed as problem:
+            self._journal.unheard(str(problem))
+            return None
+        self._journal.heard()
+        return leader

@@ -1,0 +1,172 @@
+"""Bytes in, meaning out: event-stream bytes to whole events, JSON to a leader's name.
+
+Pure: reads through the function it is given, knows no socket, clock or thread.
+Everything that a stranger sends passes here, so every size is bounded here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+
+__all__ = ["MAX_BYTES", "EventBlocks", "Malformed", "normalise", "parse_leader", "printable"]
+
+MAX_BYTES = 64 * 1024
+"""Most bytes that one event, or one GET body, may have."""
+
+MAX_BARREN_BYTES = 1024 * 1024
+"""Most bytes that a stream may spend without a single whole event (comments, say)."""
+
+READ_SIZE = 8192
+"""Bytes asked for at a time. Never left open: an unbounded read allocates what the
+peer's chunk header claims, and 2**40 is a valid claim."""
+
+_BOM = b"\xef\xbb\xbf"
+_FIELDS = (b"data", b"event", b"id", b"retry")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+class Malformed(ValueError):
+    """What came in cannot be understood. The message says what was expected and what came."""
+
+
+def normalise(read1: Callable[[int], bytes]) -> EventBlocks:
+    """Turn raw event-stream bytes into blocks that ``sseclient.SSEClient`` reads right.
+
+    ``read1(n)`` returns at least one and at most ``n`` bytes as soon as there are
+    any, and ``b""`` at the end of the stream.
+
+    sseclient-py alone loses the first event after a byte order mark, dies of
+    invalid UTF-8, delivers an event that the connection's end cut short, merges
+    events at mixed line ends and needs unbounded memory for endless input.
+    """
+    return EventBlocks(read1)
+
+
+class EventBlocks(Iterator[bytes]):
+    """The iterator behind `normalise`: one whole event a step, ``\\n`` line ends, valid UTF-8.
+
+    Owned by the one thread that iterates. Raises `Malformed` when an event, or
+    the space between two, is longer than anything sensible.
+    """
+
+    def __init__(self, read1: Callable[[int], bytes]) -> None:
+        self._read1 = read1
+        self._ready: deque[bytes] = deque()
+        self._lines: list[bytes] = []  # the current event's lines, complete ones
+        self._size = 0  # their bytes
+        self._rest = b""  # the line still under way
+        self._barren = 0  # bytes since the last whole event
+        self._at_start = True  # a byte order mark may still come
+        self._after_cr = False  # the last byte was CR: an LF now belongs to it
+
+    @property
+    def more(self) -> bool:
+        """Whether another whole event is here already, so that the next step will not block."""
+        return bool(self._ready)
+
+    def __next__(self) -> bytes:
+        while not self._ready:
+            chunk = self._read1(READ_SIZE)
+            if not chunk:
+                raise StopIteration  # an event cut short is no event
+            self._feed(chunk)
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Part of what ``SSEClient`` expects of a source; the response is closed by its owner."""
+
+    def _feed(self, chunk: bytes) -> None:
+        self._barren += len(chunk)
+        text = self._without_bom(chunk)
+        if self._after_cr and text.startswith(b"\n"):
+            text, self._after_cr = text[1:], False
+        if text:
+            self._after_cr = text.endswith(b"\r")
+        *lines, self._rest = (
+            (self._rest + text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
+        )  # fmt: skip
+        for line in lines:
+            self._take(line)
+        self._check_size()
+
+    def _without_bom(self, chunk: bytes) -> bytes:
+        if not self._at_start:
+            return chunk
+        text, self._rest = self._rest + chunk, b""
+        if len(text) < len(_BOM) and _BOM.startswith(text):
+            self._rest = text  # could still become one
+            return b""
+        self._at_start = False
+        return text.removeprefix(_BOM)
+
+    def _take(self, line: bytes) -> None:
+        if not line:
+            self._finish_event()
+        elif (kept := _normal_line(line)) is not None:
+            self._lines.append(kept)
+            self._size += len(line) + 1
+            self._check_size()
+
+    def _finish_event(self) -> None:
+        lines, self._lines, self._size = self._lines, [], 0
+        if any(line == b"data" or line.startswith(b"data:") for line in lines):
+            self._ready.append(b"\n".join(lines) + b"\n\n")
+            self._barren = 0
+
+    def _check_size(self) -> None:
+        if self._size + len(self._rest) > MAX_BYTES:
+            raise Malformed(f"expected events of at most {MAX_BYTES} bytes, got a longer one")
+        if self._barren > MAX_BARREN_BYTES:
+            raise Malformed(f"expected events, got {MAX_BARREN_BYTES} bytes without a single one")
+
+
+def _normal_line(line: bytes) -> bytes | None:
+    """A field line as valid UTF-8; None for comments and whatever the standard ignores."""
+    field, colon, value = line.partition(b":")
+    if field not in _FIELDS:
+        return None
+    if field == b"data":
+        return line.decode("utf-8", "replace").encode()
+    value = value.removeprefix(b" ")
+    if field == b"retry" and not value.isdigit():
+        return None
+    if field == b"id" and b"\0" in value:
+        return None
+    # sseclient prints these at DEBUG level: no control characters in anybody's terminal
+    name = "".join(c if c.isprintable() else "\ufffd" for c in value.decode("utf-8", "replace"))
+    return field + colon + b" " + name.encode() if colon else field
+
+
+def parse_leader(body: bytes | str) -> str | None:
+    """The leader's name in a GET body or in an event's data; None for ``{}`` (no result yet).
+
+    Raises `Malformed` for anything else: not JSON, nested without end, the wrong
+    types, an empty name, or one with characters that no host name has.
+    """
+    try:
+        text = body.decode("utf-8-sig") if isinstance(body, bytes) else body
+        answer = json.loads(text)
+    except RecursionError:  # 64 KB of "[": not a ValueError
+        raise Malformed("expected a JSON object with a name, got one nested too deeply") from None
+    except ValueError:
+        raise Malformed(f"expected JSON, got {printable(body)}") from None
+    if not isinstance(answer, dict):
+        raise Malformed(f"expected a JSON object, got {printable(body)}")
+    if not answer:
+        return None
+    name = answer.get("name")
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise Malformed(f'expected {{"name": "…"}}, got {printable(body)}')
+    return name
+
+
+def printable(text: bytes | str, limit: int = 120) -> str:
+    """Foreign text made safe for a log line: quoted, escaped, at most ``limit`` characters."""
+    head = text[: limit + 1]
+    if isinstance(head, bytes):
+        head = head.decode("utf-8", "replace")
+    quoted = _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], head[:limit])
+    return f'"{quoted}…"' if len(head) > limit else f'"{quoted}"'

@@ -1,0 +1,48 @@
+"""A small app in which only the leader works: the demo runs three of these."""
+
+import signal
+import sys
+import threading
+
+from elector_thread import Elector, LeaderChange, Leadership
+
+elector = Elector(poll_interval=0.5, reconcile_interval=1, grace_period=5, request_timeout=1)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+@elector.on_leader_change
+def report(change: LeaderChange) -> None:
+    say(f"sees that {change.current} leads")
+
+
+@elector.on_elected
+def begin() -> None:
+    say("I lead now: the scheduler starts")
+
+
+@elector.on_demoted
+def end() -> None:
+    say("I lead no longer: the scheduler stops")
+
+
+@elector.while_leader
+def work(leadership: Leadership) -> None:
+    rounds = 0
+    while not leadership.wait(timeout=1):
+        rounds += 1
+        say(f"does round {rounds}, alone")
+
+
+def main() -> int:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with elector:
+        ended.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
