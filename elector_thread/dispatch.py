@@ -124,11 +124,15 @@ class Dispatch:
             version = self._cell.version
             if now() >= deadline(self._cell.snapshot):
                 self._cell.tick()
-            if self._announce_something():
-                continue
+            self.drain()
             if self._stopping.is_set():
                 return
             self._cell.wait_beyond(version, deadline(self._cell.snapshot))
+
+    def drain(self) -> None:
+        """Announce whatever there is to announce, then return."""
+        while self._announce_something():
+            pass
 
     def check_overrun(self) -> None:
         """Log, once, a callback that has been running for too long."""
