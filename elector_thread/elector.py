@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf, isfinite
 from threading import Lock, Thread
 from types import TracebackType
@@ -15,13 +15,14 @@ from .callbacks import adapt
 from .cell import Cell
 from .clock import CLOCK_ID, now, read
 from .dispatch import Kind, Registry
-from .errors import ElectorUnavailableError
+from .errors import ConfigurationError, ElectorUnavailableError
 from .guard import Guard
 from .journal import Journal
 from .life import Life, join_all
 from .model import Snapshot, State, Status
 from .poll import consult
 from .rules import leader_at, state_at
+from .seat import forget_after_fork, open_seat
 from .settings import resolve
 from .sidecar import ExchangeFailed, Sidecar
 from .tasks import LeaderTask
@@ -56,6 +57,8 @@ class Elector:
     request_timeout: seconds for one whole exchange, from connecting to the last byte (2).
     scope: ``"pod"``: every process of the leader pod leads. ``"process"``: also
         exactly one process of this pod.
+    lock_path: the file that the pod's processes lock for ``scope="process"``.
+        Default: one in the temporary folder, named for the user and the identity.
     when_unconfigured: without any URL, ``"error"`` raises; ``"lead"`` and
         ``"follow"`` are for local work and assume the answer.
 
@@ -117,7 +120,10 @@ class Elector:
         """Everything that a process must not share with its parent. Takes no lock."""
         grace = self._settings.grace_period if self._settings.configured else inf
         self._pid = os.getpid()
-        self._cell = Cell(Snapshot(self._settings.identity, grace))
+        exclusive = self._settings.scope == "process"
+        self._cell = Cell(
+            Snapshot(self._settings.identity, grace, exclusive=exclusive, seated=not exclusive)
+        )
         self._journal = Journal(self._settings.where)
         self._lifecycle = Lock()  # protects the attributes named above; never held while waiting
         self._life: Life | None = None
@@ -133,28 +139,35 @@ class Elector:
         """Start the threads, unless they run already; returns the elector itself.
 
         Never blocks, and never fails because the elector sidecar is away: until
-        it is heard of, the state is unknown.
+        it is heard of, the state is unknown. Raises `ConfigurationError` if
+        ``scope="process"`` cannot have its lock file.
         """
         with self._lifecycle:
-            self._wanted = True
-            self._forked = False
+            self._wanted, self._forked = True, False
             if self._life is None:
-                self._ever_stopped = self._has_waited = False
-                life = Life(
-                    self._settings,
-                    self._own_sidecar(),
-                    self._cell,
-                    self._registry,
-                    self._journal,
-                    predecessor=None if self._ending is None else self._ending.dispatch_thread,
-                )
                 try:
-                    life.start()
-                except RuntimeError:  # the system gives no more threads; `life` has ended itself
+                    self._life = self._new_life()
+                except (ConfigurationError, RuntimeError):
                     self._wanted, self._sidecar = False, None
                     raise
-                self._life = life
         return self
+
+    def _new_life(self) -> Life:
+        """Make and start the threads. Under `_lifecycle`."""
+        claim = open_seat(self._settings) if self._settings.scope == "process" else None
+        self._ever_stopped = self._has_waited = False
+        life = Life(
+            self._settings,
+            self._own_sidecar(),
+            self._cell,
+            self._registry,
+            self._journal,
+            claim=claim,
+            predecessor=None if self._ending is None else self._ending.dispatch_thread,
+            task_threads=self._task_threads,
+        )
+        life.start()
+        return life
 
     def stop(self, timeout: float | None = 5.0) -> bool:
         """Step down and end the threads. Idempotent; `start` begins anew.
@@ -190,6 +203,7 @@ class Elector:
         this to have it earlier. In a process that was not forked it does nothing.
         """
         if self._pid != os.getpid():  # a server forked without telling Python
+            forget_after_fork()
             self._after_fork()
         self._come_alive()
 
@@ -412,11 +426,8 @@ class Elector:
     def _assumed_leader(self) -> str | None:
         return self._settings.identity if self._settings.when_unconfigured == "lead" else None
 
-    def _task_threads(self) -> Iterator[Thread]:
-        for task in self._tasks:
-            thread = task.thread
-            if thread is not None:
-                yield thread
+    def _task_threads(self) -> list[Thread]:
+        return [thread for task in self._tasks if (thread := task.thread) is not None]
 
     def _after_fork(self) -> None:
         """In a forked child: UNKNOWN, no inherited lock, no shared socket, no thread yet."""

@@ -1,8 +1,8 @@
-"""One life of an elector, from start to stop: makes the three threads and ties them together."""
+"""One life of an elector, from start to stop: makes the threads and ties them together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Event, Thread, current_thread
 
 from .cell import Cell
@@ -10,6 +10,7 @@ from .clock import Pulse, now
 from .dispatch import Dispatch, Registry
 from .journal import Journal
 from .poll import Poll
+from .seat import Claim, Seat
 from .settings import Settings
 from .sidecar import Sidecar
 from .stream import Stream
@@ -20,7 +21,7 @@ __all__ = ["Life", "join_all"]
 class Life:
     """Owns the threads between `start` and `end`. Used once.
 
-    `_stopping` is the one signal that all three threads end on; every wait of
+    `_stopping` is the one signal that all threads end on; every wait of
     theirs is woken after it was set.
     """
 
@@ -31,11 +32,14 @@ class Life:
         cell: Cell,
         registry: Registry,
         journal: Journal,
+        claim: Claim | None,
         predecessor: Thread | None,
+        task_threads: Callable[[], Iterable[Thread]],
     ) -> None:
         self._settings = settings
         self._sidecar = sidecar
         self._cell = cell
+        self._claim = claim
         self._stopping = Event()
         pulse = Pulse()
         dispatch = Dispatch(
@@ -66,6 +70,15 @@ class Life:
             self.threads.append(_thread("poll", self._poll))
         if settings.sse_url is not None:
             self.threads.append(_thread("stream", self._stream))
+        if claim is not None:
+            seat = Seat(
+                claim,
+                cell,
+                settings.identity,
+                self._stopping,
+                working=lambda: [self.dispatch_thread, *task_threads()],
+            )
+            self.threads.append(_thread("seat", seat))
 
     def start(self) -> None:
         """Start the threads; if the system refuses one, end the others and say so."""
@@ -77,6 +90,8 @@ class Life:
         except RuntimeError:
             self.threads = [thread for thread in self.threads if thread.ident is not None]
             self.end()
+            if self._claim is not None:
+                self._claim.release()
             raise
 
     def end(self) -> None:
@@ -98,7 +113,7 @@ class Life:
         self._cell.hear(self._cell.epoch, [self._settings.identity if leads else None], now())
 
 
-def _thread(name: str, body: Dispatch | Poll | Stream) -> Thread:
+def _thread(name: str, body: Dispatch | Poll | Stream | Seat) -> Thread:
     return Thread(target=body.run, name=f"elector-{name}", daemon=True)
 
 

@@ -61,7 +61,8 @@ class Snapshot:
     known_until: until when that confirmation holds (``-inf``: it does not).
     lead_until: ``known_until`` while it is us who leads, else ``-inf``.
     number: how many leaderships there have been; the current one's number while leading.
-    seated: whether this process may take up the pod's leadership (``scope="process"``).
+    exclusive: whether the pod's leadership needs the pod's one seat (``scope="process"``).
+    seated: whether this process may take it up: always, unless ``exclusive``.
     """
 
     identity: str
@@ -71,6 +72,7 @@ class Snapshot:
     known_until: float = -inf
     lead_until: float = -inf
     number: int = 0
+    exclusive: bool = False
     seated: bool = True
 
 
