@@ -65,6 +65,7 @@ class Journal:
         self._get = Outage()
         self._stream = Outage()
         self._events = Outage()
+        self._bugs: set[str] = set()
         self._told_stream = False  # a line about the current stream outage was logged
 
     # --- GET ---------------------------------------------------------------------
@@ -175,6 +176,11 @@ class Journal:
         )
 
     def thread_died(self, error: BaseException) -> None:
-        """A thread of the library met something unforeseen: a bug, told loudly."""
-        self.last_error = f"{current_thread().name} met {type(error).__name__}"
-        log.critical("%s met something unforeseen", current_thread().name, exc_info=error)
+        """A thread of the library met something unforeseen: a bug, told loudly, once a kind."""
+        kind = f"{current_thread().name} met {type(error).__name__}"
+        with self._lock:
+            is_new = kind not in self._bugs
+            self._bugs.add(kind)
+            self.last_error = kind
+        if is_new:
+            log.critical("%s, which was not foreseen; it goes on", kind, exc_info=error)

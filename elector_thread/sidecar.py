@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from http.client import HTTPResponse as RawResponse
+from http.client import IncompleteRead
 from math import inf
 from types import TracebackType
 from typing import Any, Self
@@ -479,6 +480,8 @@ def _failure(error: Exception) -> ExchangeFailed:
         if isinstance(cause, Malformed | _LimitReached):
             return ExchangeFailed(str(cause))
     for cause in causes:
+        if isinstance(cause, IncompleteRead):
+            return ExchangeFailed("cut short by the other end")
         if isinstance(cause, TimeoutError):
             return ExchangeFailed("no complete answer in time")
         if isinstance(cause, ConnectionRefusedError):

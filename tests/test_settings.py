@@ -95,7 +95,7 @@ def test_a_bad_number_in_the_environment_is_told_by_its_variable(value: str) -> 
 
 
 def test_the_grace_period_must_outlast_an_interval_and_a_request() -> None:
-    with pytest.raises(ConfigurationError, match="grace_period: expected more than .* 17 s"):
+    with pytest.raises(ConfigurationError, match=r"grace_period: expected more than .* \(17 s\)"):
         resolve(PLATFORM, grace_period=17)
     assert resolve(PLATFORM, grace_period=17.1).grace_period == 17.1
     with pytest.raises(ConfigurationError, match="grace_period"):
