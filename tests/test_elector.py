@@ -28,6 +28,7 @@ from .scripted import (
     chunk,
     event,
     result,
+    until,
 )
 
 SHORT_GRACE = {"grace_period": 1.5, "request_timeout": 0.5}
@@ -506,7 +507,7 @@ def test_an_outage_is_one_line_at_its_begin_and_one_at_its_end(
     good = server.on_get
     server.on_get = server.on_stream = Connection.reset
     server.drop_streams()
-    server.wait_for(lambda: elector.status().failures >= 5)
+    until(lambda: elector.status().failures >= 5)
     ((level, text),) = lines(log)
     assert level == "WARNING"
     assert f"http://127.0.0.1:{server.port}/" in text
@@ -530,7 +531,7 @@ def test_a_stream_out_of_order_is_one_line_and_what_it_says_is_escaped(
     server.wait_gets(1)
     for _ in range(5):
         server.send_to_streams(chunk(b"data: \x1b[31mboo\n\n"))
-    server.wait_for(lambda: elector.status().unreadable == 5)
+    until(lambda: elector.status().unreadable == 5)
     ((level, text),) = lines(log)
     assert (level, r"\x1b[31mboo" in text, "\x1b" in text) == ("WARNING", True, False)
     assert elector.status().state is State.FOLLOWER
@@ -557,7 +558,7 @@ def test_no_stream_here_is_one_line(
 ) -> None:
     server.on_stream = lambda c: c.send(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
     elector = make_elector().start()
-    server.wait_for(lambda: elector.status().stream == "absent")
+    until(lambda: elector.status().stream == "absent")
     server.wait_gets(3)
     assert lines(log) == [
         ("INFO", "no event stream here: HTTP 404 to the stream's GET; polling alone")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sseclient import SSEClient
 
+from elector_thread import wire
 from elector_thread.wire import (
     MAX_BARREN_BYTES,
     MAX_BYTES,
@@ -165,7 +166,8 @@ def test_an_endless_event_is_refused(piece: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece", [b": comment\n", b":\n\n", b"\n", b"\r", b"event: e\n\n"])
-def test_endless_nothing_is_refused(piece: bytes) -> None:
+def test_endless_nothing_is_refused(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_BARREN_BYTES", 100_000)
     with pytest.raises(Malformed, match="without a single one"):
         next(normalise(endless(piece)))
 
