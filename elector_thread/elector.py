@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from .callbacks import adapt
 from .cell import Cell
-from .clock import CLOCK_ID, now, read
+from .clock import now
 from .dispatch import Kind, Registry
 from .errors import ConfigurationError, ElectorUnavailableError
 from .guard import Guard
@@ -227,7 +227,7 @@ class Elector:
         True only while the newest confirmation names this identity and is younger
         than the grace period, by a clock that counts suspended time.
         """
-        if read(CLOCK_ID) < self._cell.snapshot.lead_until:
+        if now() < self._cell.snapshot.lead_until:
             return True
         if self._forked:
             self._come_alive()
