@@ -59,6 +59,10 @@ class Pulse:
         instant = now()
         self._beat = _Beat(instant, instant + lasts)
 
+    def overdue(self, instant: float) -> float:
+        """Seconds by which the promised beat is late at ``instant``; negative while it is not."""
+        return instant - self._beat.until
+
     def earliest_arrival(self, instant: float) -> float:
         """The earliest instant at which something read at ``instant`` can have come in."""
         beat = self._beat

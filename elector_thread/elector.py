@@ -254,6 +254,7 @@ class Elector:
         """One consistent look at everything, for logs and health endpoints."""
         self._come_alive()
         snapshot, instant, journal = self._cell.snapshot, now(), self._journal
+        life = self._life  # looked at once: another thread may stop us meanwhile
         state = state_at(snapshot, instant)
         left = snapshot.known_until - instant
         age = max(0.0, instant - snapshot.confirmed_at)
@@ -262,8 +263,8 @@ class Elector:
             is_leader=state is State.LEADER,
             leader=leader_at(snapshot, instant),
             identity=snapshot.identity,
-            running=self._life is not None,
-            stream=journal.stream if self._life is not None else "off",
+            running=life is not None,
+            stream=journal.stream if life is not None else "off",
             age=age if isfinite(age) else None,
             expires_in=left if isfinite(left) and left > 0 else None,
             leadership=snapshot.number if state is State.LEADER else None,
@@ -279,6 +280,7 @@ class Elector:
             streams=journal.streams,
             callback_errors=journal.callback_errors,
             overruns=journal.overruns,
+            alive=life is None or life.alive,
         )
 
     # --- asking and waiting ------------------------------------------------------------

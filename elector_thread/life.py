@@ -41,8 +41,8 @@ class Life:
         self._cell = cell
         self._claim = claim
         self._stopping = Event()
-        pulse = Pulse()
-        dispatch = Dispatch(
+        self._pulse = pulse = Pulse()
+        self._dispatch = dispatch = Dispatch(
             cell,
             registry,
             journal,
@@ -102,6 +102,21 @@ class Life:
         self._stream.wake()
         self._poll.hurry()
         self._cell.touch()
+
+    @property
+    def alive(self) -> bool:
+        """Whether every thread runs, poll asks on, and callbacks can still be told of an end.
+
+        "Stuck" means later than promised by more than the grace period: long after
+        the state itself has become unknown.
+        """
+        if self._stopping.is_set():  # they are meant to end
+            return True
+        if not all(thread.is_alive() for thread in self.threads):
+            return False
+        instant = now()
+        late = max(self._pulse.overdue(instant), self._dispatch.held_up(instant))
+        return late <= self._settings.grace_period
 
     def hurry_stream(self) -> None:
         """GET works again: let the stream be tried earlier."""

@@ -161,6 +161,9 @@ class Status:
     last_error: the newest problem in one line, None if there never was one.
     scope: ``"pod"`` or ``"process"``; seated: whether this process holds the
         pod's seat (None with scope ``"pod"``).
+    alive: False when a thread of the library has died, when poll is stuck, or when a
+        callback has kept the end of a leadership from being announced for longer than
+        the grace period. What a liveness probe asks; says nothing about leading.
     The rest are counts since the elector was made (or since the fork).
     """
 
@@ -185,6 +188,7 @@ class Status:
     streams: int
     callback_errors: int
     overruns: int
+    alive: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""
