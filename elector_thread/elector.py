@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Callable
 from math import inf, isfinite
-from threading import Lock, Thread
+from threading import RLock, Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,7 +19,7 @@ from .errors import ConfigurationError, ElectorUnavailableError
 from .guard import Guard
 from .journal import Journal
 from .life import Life, join_all
-from .model import Snapshot, State, Status
+from .model import Counts, Snapshot, State, Status
 from .poll import consult
 from .rules import leader_at, state_at
 from .seat import forget_after_fork, open_seat
@@ -125,7 +125,9 @@ class Elector:
             Snapshot(self._settings.identity, grace, exclusive=exclusive, seated=not exclusive)
         )
         self._journal = Journal(self._settings.where)
-        self._lifecycle = Lock()  # protects the attributes named above; never held while waiting
+        # protects the attributes named above; never held while waiting. Re-entrant, since
+        # a signal handler that calls `stop` may interrupt any of its holders
+        self._lifecycle = RLock()
         self._life: Life | None = None
         self._ending: Life | None = None
         self._sidecar: Sidecar | None = None
@@ -194,6 +196,8 @@ class Elector:
                 self._cell.end_epoch()  # a refresh may have made us leader
             if sidecar is not None:
                 sidecar.abort()
+                if life is None:  # else its poll thread does
+                    sidecar.close()
             return self._ending
 
     def post_fork(self) -> None:
@@ -271,16 +275,22 @@ class Elector:
             last_error=journal.last_error,
             scope=self._settings.scope,
             seated=snapshot.seated if self._settings.scope == "process" else None,
+            alive=life is None or life.alive,
+            counts=self._counts(),
+        )
+
+    def _counts(self) -> Counts:
+        journal = self._journal
+        return Counts(
             elected=self._cell.elected,
             demoted=self._cell.demoted,
             answers=journal.answers,
             failures=journal.failures,
+            streams=journal.streams,
             events=journal.events,
             unreadable=journal.unreadable,
-            streams=journal.streams,
             callback_errors=journal.callback_errors,
             overruns=journal.overruns,
-            alive=life is None or life.alive,
         )
 
     # --- asking and waiting ------------------------------------------------------------
@@ -412,9 +422,18 @@ class Elector:
     # --- inside ----------------------------------------------------------------------
 
     def _come_alive(self) -> None:
-        """In a child of a process where we were running: start, once."""
-        if self._forked:
+        """In a child of a process where we were running: start.
+
+        Whoever only wants to read is not to be troubled with what hinders that:
+        it is logged, the state stays unknown, and the next use tries again.
+        """
+        if not self._forked:
+            return
+        try:
             self.start()
+        except (ConfigurationError, RuntimeError) as error:
+            self._forked = True
+            self._journal.start_failed(error)
 
     def _is_stopped(self) -> bool:
         return self._ever_stopped and self._life is None

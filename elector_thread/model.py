@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 __all__ = [
     "Change",
     "Confirmation",
+    "Counts",
     "Demoted",
     "Elected",
     "Input",
@@ -145,6 +146,27 @@ Change: TypeAlias = Elected | Demoted | LeaderChange
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """How often something happened.
+
+    elected, demoted: leaderships begun and ended.
+    answers, failures: GETs with and without a usable answer.
+    streams, events, unreadable: streams opened, events read, and events that could not be.
+    callback_errors, overruns: callbacks that raised, and that kept others waiting.
+    """
+
+    elected: int
+    demoted: int
+    answers: int
+    failures: int
+    streams: int
+    events: int
+    unreadable: int
+    callback_errors: int
+    overruns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """One consistent look at an elector, for humans, logs and health endpoints.
 
@@ -164,7 +186,7 @@ class Status:
     alive: False when a thread of the library has died, when poll is stuck, or when a
         callback has kept the end of a leadership from being announced for longer than
         the grace period. What a liveness probe asks; says nothing about leading.
-    The rest are counts since the elector was made (or since the fork).
+    counts: what happened since the elector was made (or since the fork).
     """
 
     state: State
@@ -179,16 +201,8 @@ class Status:
     last_error: str | None
     scope: str
     seated: bool | None
-    elected: int
-    demoted: int
-    answers: int
-    failures: int
-    events: int
-    unreadable: int
-    streams: int
-    callback_errors: int
-    overruns: int
-    alive: bool = True
+    alive: bool
+    counts: Counts
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""

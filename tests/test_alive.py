@@ -44,7 +44,7 @@ def test_an_elector_that_nobody_answers_is_alive(make_elector: MakeElector) -> N
     assert not elector.wait_until_known(timeout=0.7)  # well beyond the grace period
     status = elector.status()
     assert status.alive
-    assert status.failures > 0
+    assert status.counts.failures > 0
 
 
 def test_a_stuck_poll_thread_is_not_alive(

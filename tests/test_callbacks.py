@@ -228,7 +228,7 @@ def test_whatever_a_callback_raises_is_logged_counted_and_contained(
     server.elect("pod-b")
     assert seen.wait(2) == ["elected", "demoted"]
     status = elector.status()
-    assert status.callback_errors == 2
+    assert status.counts.callback_errors == 2
     assert status.last_error is not None
     assert error.__name__ in status.last_error
     messages = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
@@ -282,7 +282,7 @@ def test_what_is_over_is_not_told_and_no_backlog_grows(
         server.push("pod-b")
         server.push("pod-a")
     server.push("pod-b")
-    until(lambda: elector.status().events == 602)
+    until(lambda: elector.status().counts.events == 602)
     release.set()
     seen.wait(2)
     server.elect("pod-a")
@@ -415,13 +415,13 @@ def test_an_overrun_is_logged_once_while_it_lasts(
 
     elector.on_elected(very_slow)
     leading(server, elector)
-    until(lambda: elector.status().overruns == 1)
+    until(lambda: elector.status().counts.overruns == 1)
     server.wait_gets(3)
     release.set()
     elector.stop()
     (message,) = [r.getMessage() for r in caplog.records if "running for" in r.getMessage()]
     assert "very_slow" in message
-    assert elector.status().overruns == 1
+    assert elector.status().counts.overruns == 1
 
 
 def test_registering_from_many_threads_loses_nobody(

@@ -132,7 +132,7 @@ def test_what_confirms_nothing_extends_nothing(
     server.leader = None
     server.push(None)
     assert ended.wait(PATIENCE)
-    assert elector.status().failures == 0, "{} is an answer"
+    assert elector.status().counts.failures == 0, "{} is an answer"
 
 
 def test_an_answer_on_its_way_does_not_overwrite_newer_news(
@@ -361,7 +361,7 @@ def test_refresh_before_the_first_election_is_no_error(
     server: ScriptedServer, make_elector: MakeElector
 ) -> None:
     status = make_elector().refresh()
-    assert (status.state, status.answers, status.last_error) == (State.UNKNOWN, 1, None)
+    assert (status.state, status.counts.answers, status.last_error) == (State.UNKNOWN, 1, None)
 
 
 def test_refresh_says_why_there_is_no_answer(
@@ -393,7 +393,7 @@ def test_refresh_ended_by_stop_says_so(server: ScriptedServer, make_elector: Mak
     elector.stop()
     thread.join(PATIENCE)
     assert len(failures) == 1
-    assert elector.status().failures == 0
+    assert elector.status().counts.failures == 0
 
 
 # --- waiting ------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def test_the_status_is_json_and_consistent(
     status = elector.status()
     assert (status.state, status.running, status.stream) == (State.UNKNOWN, False, "off")
     assert (status.age, status.expires_in, status.leadership) == (None, None, None)
-    assert (status.elected, status.demoted) == (1, 1)
+    assert (status.counts.elected, status.counts.demoted) == (1, 1)
 
 
 def test_the_repr_tells_the_state_and_no_secret(server: ScriptedServer) -> None:
@@ -507,7 +507,7 @@ def test_an_outage_is_one_line_at_its_begin_and_one_at_its_end(
     good = server.on_get
     server.on_get = server.on_stream = Connection.reset
     server.drop_streams()
-    until(lambda: elector.status().failures >= 5)
+    until(lambda: elector.status().counts.failures >= 5)
     ((level, text),) = lines(log)
     assert level == "WARNING"
     assert f"http://127.0.0.1:{server.port}/" in text
@@ -531,7 +531,7 @@ def test_a_stream_out_of_order_is_one_line_and_what_it_says_is_escaped(
     server.wait_gets(1)
     for _ in range(5):
         server.send_to_streams(chunk(b"data: \x1b[31mboo\n\n"))
-    until(lambda: elector.status().unreadable == 5)
+    until(lambda: elector.status().counts.unreadable == 5)
     ((level, text),) = lines(log)
     assert (level, r"\x1b[31mboo" in text, "\x1b" in text) == ("WARNING", True, False)
     assert elector.status().state is State.FOLLOWER

@@ -69,7 +69,7 @@ def test_stop_is_prompt_while_get_hangs(server: ScriptedServer, make_elector: Ma
     began = now()
     assert elector.stop()
     assert now() - began < 1.0
-    assert elector.status().failures == 0
+    assert elector.status().counts.failures == 0
 
 
 def test_stop_is_idempotent_and_harmless_before_start(make_elector: MakeElector) -> None:
@@ -238,3 +238,22 @@ assert told.wait(10)
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stepped down False\n", "")
+
+
+@pytest.mark.parametrize("use", ["refresh()", "start().wait_until_known(10)"])
+def test_exit_leaves_no_socket_open(server: ScriptedServer, use: str) -> None:
+    server.leader = "pod-a"
+    script = f"""
+from elector_thread import Elector
+elector = Elector(get_url={server.get_url!r}, identity="pod-b")
+elector.{use}
+"""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -93,7 +93,7 @@ def test_one_that_outlives_its_leadership_delays_the_next(
     assert seen.entries == [1]
     release.set()
     assert seen.wait(2) == [1, told[0]]
-    assert elector.status().callback_errors == 0
+    assert elector.status().counts.callback_errors == 0
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit])
@@ -120,7 +120,7 @@ def test_one_that_raises_is_called_again_with_growing_pauses(
     assert seen.wait(1) == [8]
     assert all(0 <= pause <= 2**attempt for attempt, pause in enumerate(no_pause))
     assert len(no_pause) == 7
-    assert elector.status().callback_errors == 7
+    assert elector.status().counts.callback_errors == 7
     assert "while_leader function" in caplog.text
 
 
