@@ -12,6 +12,7 @@ import encodings.idna  # noqa: F401 - a forked child's first request may not be 
 import io
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -499,6 +500,8 @@ def _failure(error: Exception) -> ExchangeFailed:
         for kind, failure, words in _WORDS:
             if isinstance(cause, kind):
                 return failure(words)
+        if isinstance(cause, ssl.SSLError):
+            return ExchangeFailed(f"TLS failed: {cause.reason or 'unknown'}".lower())
         if isinstance(cause, OSError) and cause.errno:
             return ExchangeFailed(os.strerror(cause.errno).lower())
     return ExchangeFailed(f"not understood as HTTP ({type(causes[-1]).__name__})")

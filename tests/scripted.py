@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -105,7 +106,9 @@ Handler = Callable[[Connection], object]
 class ScriptedServer:
     """Accepts on loopback; one thread a connection. `changed` guards the counters."""
 
-    def __init__(self, leader: str | None = None, port: int = 0) -> None:
+    def __init__(
+        self, leader: str | None = None, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.leader = leader
         self.on_get: Handler = lambda connection: connection.send(answer(result(self.leader)))
         self.on_stream: Handler = self.serve_stream
@@ -118,8 +121,10 @@ class ScriptedServer:
         self._all: list[Connection] = []
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
-        self.get_url = f"http://127.0.0.1:{self.port}/"
-        self.sse_url = f"http://127.0.0.1:{self.port}/sse"
+        scheme = "https" if tls else "http"
+        self.get_url = f"{scheme}://127.0.0.1:{self.port}/"
+        self.sse_url = f"{scheme}://127.0.0.1:{self.port}/sse"
+        self._tls = tls
         threading.Thread(target=self._accept, daemon=True).start()
 
     def push(self, *names: str | None) -> None:
@@ -190,8 +195,12 @@ class ScriptedServer:
 
     def _serve(self, connection: Connection) -> None:
         try:
+            if self._tls:
+                connection.sock = self._tls.wrap_socket(connection.sock, server_side=True)
             while connection.read_request():
                 self._handle(connection)
+        except ssl.SSLError:
+            pass  # refused by the client: it says why
         finally:
             connection.sock.close()
 
