@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -37,7 +36,7 @@ elector.stop()
 
 
 class Worker:
-    """Another process of the same pod."""
+    """Another process of the same pod; ended with its `with` block at the latest."""
 
     def __init__(self, server: ScriptedServer, lock: Path) -> None:
         self.process = subprocess.Popen(
@@ -56,8 +55,15 @@ class Worker:
         self.process.communicate(timeout=PATIENCE)
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.communicate(timeout=PATIENCE)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
 
 
 @pytest.fixture
@@ -68,11 +74,9 @@ def lock(tmp_path: Path) -> Path:
 @pytest.fixture
 def worker(server: ScriptedServer, lock: Path) -> Iterator[Worker]:
     server.leader = "pod-a"
-    other = Worker(server, lock)
-    assert {other.says(), other.says()} == {"elected", "known"}
-    yield other
-    if other.process.poll() is None:
-        other.kill()
+    with Worker(server, lock) as other:
+        assert {other.says(), other.says()} == {"elected", "known"}
+        yield other
 
 
 def test_one_process_leads_and_when_it_is_killed_another_does(
@@ -118,11 +122,10 @@ def test_the_seat_is_kept_until_callbacks_have_ended(
     assert told.wait(PATIENCE)
     assert not elector.stop(timeout=0.1)
     assert entered.wait(PATIENCE)
-    other = Worker(server, lock)
-    assert other.says() == "known"
-    release.set()
-    assert other.says() == "elected"
-    other.end()
+    with Worker(server, lock) as other:
+        assert other.says() == "known"
+        release.set()
+        assert other.says() == "elected"
 
 
 def test_the_seat_alone_makes_no_leader(
@@ -161,12 +164,11 @@ def test_two_electors_of_one_process_share_its_seat(
     assert first.wait_until_leader(PATIENCE)
     assert second.wait_until_leader(PATIENCE)
     assert first.stop()
-    other = Worker(server, lock)
-    assert other.says() == "known"
-    assert second.is_leader, "its seat survives the first one's stop"
-    assert second.stop()
-    assert other.says() == "elected"
-    other.end()
+    with Worker(server, lock) as other:
+        assert other.says() == "known"
+        assert second.is_leader, "its seat survives the first one's stop"
+        assert second.stop()
+        assert other.says() == "elected"
 
 
 def test_a_removed_lock_file_does_not_seat_two(
@@ -229,9 +231,8 @@ def test_a_fork_neither_shares_nor_drops_the_seat(
             os._exit(4)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    other = Worker(server, lock)
-    assert other.says() == "known"
-    assert elector.is_leader
-    elector.stop()
-    assert other.says() == "elected"
-    other.end()
+    with Worker(server, lock) as other:
+        assert other.says() == "known"
+        assert elector.is_leader
+        elector.stop()
+        assert other.says() == "elected"
