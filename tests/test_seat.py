@@ -20,16 +20,17 @@ from .conftest import FAST, MakeElector
 from .scripted import PATIENCE, ScriptedServer, until
 
 CHILD = """
-import sys, threading
+import sys
 from elector_thread import Elector
+def say(text): sys.stdout.write(text + chr(10)); sys.stdout.flush()  # one write: two threads talk
 get_url, sse_url, lock_path = sys.argv[1:]
 elector = Elector(get_url=get_url, sse_url=sse_url, identity="pod-a", scope="process",
                   lock_path=lock_path, reconcile_interval=1, poll_interval=1)
-elector.on_elected(lambda: print("elected", flush=True))
-elector.on_demoted(lambda: print("demoted", flush=True))
+elector.on_elected(lambda: say("elected"))
+elector.on_demoted(lambda: say("demoted"))
 elector.start()
 elector.wait_until_known(10)
-print("known", flush=True)
+say("known")
 sys.stdin.read()
 elector.stop()
 """
