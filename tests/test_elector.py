@@ -31,7 +31,7 @@ from .scripted import (
     until,
 )
 
-SHORT_GRACE = {"grace_period": 1.5, "request_timeout": 0.5}
+SHORT_GRACE = {"grace_period": 1.5, "request_timeout": 1.0}
 
 
 def eventually(elector: Elector, state: State) -> None:
@@ -348,7 +348,7 @@ def test_refresh_confirms_only_for_the_grace_period(
 ) -> None:
     server.leader = "pod-a"
     elector = make_elector(
-        poll_interval=0.05, reconcile_interval=0.05, request_timeout=0.1, grace_period=0.2
+        poll_interval=0.05, reconcile_interval=0.05, request_timeout=1.0, grace_period=1.2
     )
     assert elector.refresh().is_leader
     until = now() + PATIENCE
