@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
@@ -40,7 +41,7 @@ class LeaderTask:
         self._call = call
         self._journal = journal
         self._name = name_of(fn)
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._thread: Thread | None = None
         self._next: Leadership | None = None
         self._removed = False
@@ -69,7 +70,7 @@ class LeaderTask:
 
     def reset_after_fork(self) -> None:
         """In a forked child: the thread is gone, and so is whoever held the lock."""
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._thread = None
         self._next = None
 
