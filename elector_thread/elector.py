@@ -154,6 +154,8 @@ class Elector:
                 except (ConfigurationError, RuntimeError):
                     self._wanted, self._sidecar = False, None
                     raise
+        if self._dormant:
+            self._journal.held_back()
         return self
 
     def _new_life(self) -> Life:
