@@ -56,7 +56,9 @@ class LeaderTask:
         with self._lock:
             self._next = leadership
             if self._thread is None:
-                thread = Thread(target=self._run, name=f"elector-task-{self._name}", daemon=True)
+                thread = threading.Thread(
+                    target=self._run, name=f"elector-task-{self._name}", daemon=True
+                )
                 self._thread = thread
                 try:
                     thread.start()
