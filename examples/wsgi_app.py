@@ -15,7 +15,7 @@ elector = Elector()
 
 
 def say(text: str) -> None:
-    print(f"{os.getpid()} {text}", flush=True)
+    print(f"{os.getpid()} {text}\n", end="", flush=True)  # one write: workers share the output
 
 
 @elector.on_leader_change

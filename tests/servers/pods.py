@@ -32,7 +32,8 @@ class Pod:
     `changed` protects `lines`.
     """
 
-    def __init__(self, command: list[str], port: int, elector_port: int) -> None:
+    def __init__(self, name: str, command: list[str], port: int, elector_port: int) -> None:
+        self.name = name
         self.port = port
         self.door = Turnstile(elector_port)
         self.changed = threading.Condition()
@@ -52,10 +53,11 @@ class Pod:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self.changed:
-                self.lines.append((time.monotonic(), line.rstrip()))
-                self.changed.notify_all()
+        with self.process.stdout as output:
+            for line in output:
+                with self.changed:
+                    self.lines.append((time.monotonic(), line.rstrip()))
+                    self.changed.notify_all()
 
     @property
     def output(self) -> str:
