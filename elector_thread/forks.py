@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
-__all__ = ["hold_back", "in_child", "is_held_back", "notice"]
+__all__ = ["hold_back", "in_child", "is_held_back", "let_go", "notice"]
 
 _callbacks: list[Callable[[], None]] = []  # appended to while modules are imported
 _here = os.getpid()  # the process that the callbacks were last run for
@@ -44,6 +44,12 @@ def hold_back() -> None:
     """
     global _holder
     _holder = os.getpid()
+
+
+def let_go() -> None:
+    """It serves as well, after all: hold back no longer."""
+    global _holder
+    _holder = None
 
 
 def is_held_back() -> bool:
