@@ -4,6 +4,8 @@ A daemon thread listens to the platform's elector sidecar and checks it by
 polling; `Elector` says who leads, calls back on changes and guards functions.
 """
 
+import sys
+
 from ._version import __version__
 from .default import configure, default_elector, only_on_leader
 from .elector import Elector
@@ -28,3 +30,6 @@ __all__ = [
     "default_elector",
     "only_on_leader",
 ]
+
+if "uwsgi" in sys.modules:  # it exists inside uWSGI alone, which forks past Python's own hooks
+    from .integrations import uwsgi as _uwsgi  # noqa: F401 - its import is all it takes

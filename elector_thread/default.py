@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from threading import Lock
+from threading import RLock
 from typing import Any
 
+from . import forks
 from .elector import Elector
 from .errors import ElectorError
 from .guard import Guard
 
 __all__ = ["configure", "default_elector", "only_on_leader"]
 
-_lock = Lock()  # protects `_default` and `_handed_out`
+_lock = RLock()  # protects `_default` and `_handed_out`; re-entrant for greenlets' sake
 _default: Elector | None = None
 _handed_out = False
 
@@ -52,10 +52,9 @@ def default_elector() -> Elector:
 
 def _reset_lock_after_fork() -> None:
     global _lock
-    _lock = Lock()  # whoever held it is gone
+    _lock = RLock()  # whoever held it is gone
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_lock_after_fork)
+forks.in_child(_reset_lock_after_fork)
 
 only_on_leader = Guard(default_elector)

@@ -7,6 +7,7 @@ is held while a callback runs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -115,6 +116,7 @@ class Dispatch:
         self._running: tuple[str, float] | None = None
         self._overrun_lock = Lock()
         self._overrun: tuple[str, float] | None = None
+        self._process = os.getpid()
 
     def run(self) -> None:
         """Announce until told to stop, then announce the end of what was announced."""
@@ -216,10 +218,14 @@ class Dispatch:
         if entry.removed:
             return
         self._running = (entry.name, now())
+        failure: BaseException | None = None
         try:
             entry.call(argument)
         except BaseException as error:  # contained, SystemExit too: this thread is not theirs
-            self._journal.callback_failed(entry.name, error)
-        finally:
-            self.check_overrun()
-            self._running = None
+            failure = error
+        if os.getpid() != self._process:  # the callback forked, and this is what the child
+            raise SystemExit from failure  # returns to: nothing here is its to announce
+        if failure is not None:
+            self._journal.callback_failed(entry.name, failure)
+        self.check_overrun()
+        self._running = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from math import inf, isfinite
-from threading import RLock, Thread
+from threading import Thread
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
+from . import forks
 from .callbacks import adapt
 from .cell import Cell
 from .clock import now
@@ -22,12 +24,12 @@ from .life import Life, join_all
 from .model import Counts, Snapshot, State, Status
 from .poll import consult
 from .rules import leader_at, state_at
-from .seat import forget_after_fork, open_seat
+from .seat import open_seat
 from .settings import resolve
 from .sidecar import ExchangeFailed, Sidecar
 from .tasks import LeaderTask
 
-__all__ = ["Elector"]
+__all__ = ["Elector", "come_alive", "step_down"]
 
 EXIT_PATIENCE = 2.0
 """Seconds that the interpreter's exit waits for ``on_demoted`` callbacks and leader tasks."""
@@ -81,7 +83,7 @@ class Elector:
 
     # Cross-thread attributes. `_cell` is replaced only after a fork, when there is
     # one thread. `_life`, `_ending`, `_sidecar`, `_wanted`, `_ever_stopped` and
-    # `_forked` are written under `_lifecycle`; the flags are also read without it,
+    # `_dormant` are written under `_lifecycle`; the flags are also read without it,
     # where a stale value only means a look at the lock.
 
     def __init__(
@@ -119,7 +121,6 @@ class Elector:
     def _be_born(self) -> None:
         """Everything that a process must not share with its parent. Takes no lock."""
         grace = self._settings.grace_period if self._settings.configured else inf
-        self._pid = os.getpid()
         exclusive = self._settings.scope == "process"
         self._cell = Cell(
             Snapshot(self._settings.identity, grace, exclusive=exclusive, seated=not exclusive)
@@ -127,11 +128,11 @@ class Elector:
         self._journal = Journal(self._settings.where)
         # protects the attributes named above; never held while waiting. Re-entrant, since
         # a signal handler that calls `stop` may interrupt any of its holders
-        self._lifecycle = RLock()
+        self._lifecycle = threading.RLock()
         self._life: Life | None = None
         self._ending: Life | None = None
         self._sidecar: Sidecar | None = None
-        self._forked = False  # was running in the parent, is not yet in this child
+        self._dormant = False  # wanted, but not started in this process yet: see `_come_alive`
         self._ever_stopped = False
         self._has_waited = False  # a guarded call has waited for the first word, in vain
 
@@ -141,17 +142,22 @@ class Elector:
         """Start the threads, unless they run already; returns the elector itself.
 
         Never blocks, and never fails because the elector sidecar is away: until
-        it is heard of, the state is unknown. Raises `ConfigurationError` if
-        ``scope="process"`` cannot have its lock file.
+        it is heard of, the state is unknown. In a server's master that only forks
+        workers (see `elector_thread.integrations`) nothing starts but in the workers.
+        Raises `ConfigurationError` if ``scope="process"`` cannot have its lock file.
         """
+        forks.notice()
+        self._renew_if_patched()
         with self._lifecycle:
-            self._wanted, self._forked = True, False
-            if self._life is None:
+            self._wanted, self._dormant = True, forks.is_held_back()
+            if self._life is None and not self._dormant:
                 try:
                     self._life = self._new_life()
                 except (ConfigurationError, RuntimeError):
                     self._wanted, self._sidecar = False, None
                     raise
+        if self._dormant:
+            self._journal.held_back()
         return self
 
     def _new_life(self) -> Life:
@@ -184,8 +190,9 @@ class Elector:
         return join_all([*(ending.threads if ending else ()), *self._task_threads()], give_up)
 
     def _begin_stop(self) -> Life | None:
+        forks.notice()
         with self._lifecycle:
-            self._wanted = self._forked = False
+            self._wanted = self._dormant = False
             self._ever_stopped = True
             life, self._life = self._life, None
             sidecar, self._sidecar = self._sidecar, None
@@ -206,9 +213,6 @@ class Elector:
         A child does so by itself at its first use; a server's fork hook may call
         this to have it earlier. In a process that was not forked it does nothing.
         """
-        if self._pid != os.getpid():  # a server forked without telling Python
-            forget_after_fork()
-            self._after_fork()
         self._come_alive()
 
     def __enter__(self) -> Self:
@@ -233,7 +237,7 @@ class Elector:
         """
         if now() < self._cell.snapshot.lead_until:
             return True
-        if self._forked:
+        if self._dormant:
             self._come_alive()
         return False
 
@@ -422,21 +426,30 @@ class Elector:
     # --- inside ----------------------------------------------------------------------
 
     def _come_alive(self) -> None:
-        """In a child of a process where we were running: start.
+        """In a child of a process where we were running or held back: start.
 
         Whoever only wants to read is not to be troubled with what hinders that:
         it is logged, the state stays unknown, and the next use tries again.
         """
-        if not self._forked:
+        forks.notice()
+        if not self._dormant or forks.is_held_back():
             return
         try:
             self.start()
         except (ConfigurationError, RuntimeError) as error:
-            self._forked = True
+            self._dormant = True
             self._journal.start_failed(error)
 
     def _is_stopped(self) -> bool:
-        return self._ever_stopped and self._life is None
+        return (self._ever_stopped and self._life is None) or forks.is_held_back()
+
+    def _renew_if_patched(self) -> None:
+        """gevent patched threading since our locks were made: make them anew, as greenlets need.
+
+        A real lock that one greenlet holds stops them all. Only before there are threads.
+        """
+        if self._life is None and type(self._lifecycle) is not type(threading.RLock()):
+            self._after_fork()
 
     def _own_sidecar(self) -> Sidecar:
         """The connection holder of this life, or between lives. Under `_lifecycle`."""
@@ -452,7 +465,6 @@ class Elector:
 
     def _after_fork(self) -> None:
         """In a forked child: UNKNOWN, no inherited lock, no shared socket, no thread yet."""
-        wanted = self._wanted
         self._cell.void_after_fork()
         if self._sidecar is not None:
             self._sidecar.abandon()
@@ -460,11 +472,31 @@ class Elector:
         for task in self._tasks:
             task.reset_after_fork()
         self._be_born()
-        self._forked = wanted
+        self._dormant = self._wanted
 
     def __repr__(self) -> str:
         state = state_at(self._cell.snapshot, now()).name
         return f"<Elector {self.identity!r} {state} at {self._settings.where}>"
+
+
+def come_alive() -> None:
+    """For servers' hooks: `Elector.post_fork` for every elector of this process."""
+    for elector in list(_alive):
+        elector.post_fork()
+
+
+def step_down(timeout: float) -> bool:
+    """For servers' hooks and the interpreter's exit: stop every elector of this process.
+
+    All step down first; then at most ``timeout`` seconds pass until their callbacks
+    and leader tasks have ended; False if some have not.
+    """
+    give_up = now() + timeout
+    ending = [(elector, elector._begin_stop()) for elector in list(_alive)]
+    threads: list[Thread] = []
+    for elector, life in ending:
+        threads += [*(life.threads if life else ()), *elector._task_threads()]
+    return join_all(threads, give_up)
 
 
 def _after_fork_in_child() -> None:
@@ -472,16 +504,5 @@ def _after_fork_in_child() -> None:
         elector._after_fork()
 
 
-def _step_down_at_exit() -> None:
-    """The interpreter ends: step down everywhere first, then wait for all at once."""
-    give_up = now() + EXIT_PATIENCE
-    ending = [(elector, elector._begin_stop()) for elector in list(_alive)]
-    threads: list[Any] = []
-    for elector, life in ending:
-        threads += [*(life.threads if life else ()), *elector._task_threads()]
-    join_all(threads, give_up)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_step_down_at_exit)
+forks.in_child(_after_fork_in_child)
+atexit.register(step_down, EXIT_PATIENCE)

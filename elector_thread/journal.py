@@ -68,6 +68,10 @@ class Journal:
         self._bugs: set[str] = set()
         self._told_stream = False  # a line about the current stream outage was logged
 
+    def held_back(self) -> None:
+        """Started where nothing may start: in the master of a server that forks its workers."""
+        log.info("this process only forks workers: the elector starts in them, not here")
+
     # --- GET ---------------------------------------------------------------------
 
     def answered(self) -> bool:

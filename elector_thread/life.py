@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
-from threading import Event, Thread, current_thread
+from threading import Event, Thread
 
 from .cell import Cell
 from .clock import Pulse, now
@@ -129,7 +130,7 @@ class Life:
 
 
 def _thread(name: str, body: Dispatch | Poll | Stream | Seat) -> Thread:
-    return Thread(target=body.run, name=f"elector-{name}", daemon=True)
+    return threading.Thread(target=body.run, name=f"elector-{name}", daemon=True)
 
 
 def join_all(threads: Iterable[Thread], give_up: float) -> bool:
@@ -137,7 +138,7 @@ def join_all(threads: Iterable[Thread], give_up: float) -> bool:
 
     The calling thread, if it is one of them, is not waited for.
     """
-    others = [thread for thread in threads if thread is not current_thread()]
+    others = [thread for thread in threads if thread is not threading.current_thread()]
     for thread in others:
         thread.join(min(max(0.0, give_up - now()), 1e6))
     return not any(thread.is_alive() for thread in others)

@@ -15,6 +15,7 @@ from math import inf
 from pathlib import Path
 from threading import Event, Lock, Thread
 
+from . import forks
 from .cell import Cell
 from .clock import now
 from .errors import ConfigurationError
@@ -25,7 +26,7 @@ try:
 except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]  # checked in open_seat
 
-__all__ = ["Claim", "Seat", "default_path", "forget_after_fork", "open_seat"]
+__all__ = ["Claim", "Seat", "default_path", "open_seat"]
 
 RETRY = 1.0
 """Seconds between two tries while this pod leads and another process has the seat."""
@@ -161,7 +162,7 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def forget_after_fork() -> None:
+def _forget_after_fork() -> None:
     """In a forked child: the locks are the parent's; close our copies of its descriptors."""
     global _lock
     _lock = Lock()
@@ -170,8 +171,7 @@ def forget_after_fork() -> None:
     _files.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget_after_fork)
+forks.in_child(_forget_after_fork)
 
 
 class Seat:

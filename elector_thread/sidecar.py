@@ -143,7 +143,9 @@ class _Link:
         """In a forked child: give up our copy of the parent's socket. Takes no lock.
 
         Closing the copy leaves the connection alone; shutting it would end the parent's.
+        Whoever held the lock is gone, and what is collected here later still enters it.
         """
+        self._lock = threading.RLock()
         sock, self._socket = self._socket, None
         self._cut = True
         if sock is not None and (number := sock.detach()) >= 0:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
@@ -40,7 +41,7 @@ class LeaderTask:
         self._call = call
         self._journal = journal
         self._name = name_of(fn)
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._thread: Thread | None = None
         self._next: Leadership | None = None
         self._removed = False
@@ -55,7 +56,9 @@ class LeaderTask:
         with self._lock:
             self._next = leadership
             if self._thread is None:
-                thread = Thread(target=self._run, name=f"elector-task-{self._name}", daemon=True)
+                thread = threading.Thread(
+                    target=self._run, name=f"elector-task-{self._name}", daemon=True
+                )
                 self._thread = thread
                 try:
                     thread.start()
@@ -69,7 +72,7 @@ class LeaderTask:
 
     def reset_after_fork(self) -> None:
         """In a forked child: the thread is gone, and so is whoever held the lock."""
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._thread = None
         self._next = None
 

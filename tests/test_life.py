@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elector_thread import Elector, Leadership, State, life
+from elector_thread import Elector, Leadership, State
 from elector_thread.clock import now
 
 from .conftest import MakeElector
@@ -205,7 +205,7 @@ def test_no_more_threads_is_an_error_that_leaves_nothing_behind(
 
     before = set(threading.enumerate())
     with monkeypatch.context() as patched:
-        patched.setattr(life, "Thread", Refused)
+        patched.setattr(threading, "Thread", Refused)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             elector.start()
     for thread in set(threading.enumerate()) - before:

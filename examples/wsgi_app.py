@@ -1,0 +1,43 @@
+"""A WSGI app that knows who leads, for gunicorn and uWSGI: every worker of the leader pod leads.
+
+gunicorn --chdir examples -c examples/gunicorn_conf.py wsgi_app:application
+uwsgi --ini examples/uwsgi.ini
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from elector_thread import Elector, LeaderChange
+
+elector = Elector()
+
+
+def say(text: str) -> None:
+    print(f"{os.getpid()} {text}\n", end="", flush=True)  # one write: workers share the output
+
+
+@elector.on_leader_change
+def report(change: LeaderChange) -> None:
+    say(f"sees that {change.current} leads")
+
+
+@elector.on_elected
+def begin() -> None:
+    say("leads")
+
+
+@elector.on_demoted
+def end() -> None:
+    say("leads no longer")
+
+
+elector.start()
+
+
+def application(
+    _environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]
+) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"pid": os.getpid(), **elector.status().as_dict()}).encode()]

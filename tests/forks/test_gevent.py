@@ -1,0 +1,92 @@
+"""gevent: patched before the import, after it, and after an elector was made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.scripted import ScriptedServer
+
+PATCH = "from gevent import monkey; monkey.patch_all()"
+IMPORT = "from elector_thread import Elector, SKIPPED, only_on_leader"
+MAKE = "elector = Elector(get_url=sys.argv[1], sse_url=sys.argv[2], identity='pod-a')"
+SCRIPT = """
+order = []
+
+@elector.on_elected
+def elected():
+    order.append(f"elected {elector.is_leader}")
+    elector.on_leader_change(lambda change: order.append(change.current))  # nothing is locked
+
+@elector.on_demoted
+def demoted():
+    order.append(f"demoted {elector.is_leader}")
+
+@elector.while_leader
+def work(leadership):
+    order.append("works")
+    leadership.wait()
+    order.append("done")
+
+elector.start()
+assert elector.wait_until_leader(10)
+begun = threading.Event()
+elector.on_elected(begun.set)
+assert begun.wait(10)
+refreshed = [threading.Thread(target=elector.refresh) for _ in range(3)]
+for thread in refreshed:
+    thread.start()
+for thread in refreshed:
+    thread.join()
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if not elector.is_leader and elector.wait_until_leader(10) else 1)
+child = os.waitpid(pid, 0)[1]
+began = time.monotonic()
+stopped = elector.stop()
+took = time.monotonic() - began
+print(json.dumps({
+    "order": order, "stopped": stopped, "prompt": took < 0.5, "child": child,
+    "greenlets": type(threading.Thread(target=len)).__module__,
+}))
+"""
+ORDERS = {
+    "before the import": [PATCH, IMPORT, MAKE],
+    "after the import": [IMPORT, PATCH, MAKE],
+    "after an elector was made": [IMPORT, MAKE, PATCH],
+}
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, Any]:
+    with ScriptedServer("pod-a") as server:
+        running = {}
+        for name, order in ORDERS.items():
+            code = "\n".join(["import json, os, sys, time", *order, "import threading", SCRIPT])
+            script = [sys.executable, "-W", "ignore", "-c", code, server.get_url, server.sse_url]
+            running[name] = subprocess.Popen(
+                script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        seen = {}
+        for name, process in running.items():
+            try:
+                out, err = process.communicate(timeout=30)
+            finally:
+                process.kill()
+            assert (process.returncode, err) == (0, "")
+            seen[name] = json.loads(out)
+    return seen
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_patched(seen: dict[str, Any], name: str) -> None:
+    found = seen[name]
+    assert found["greenlets"].startswith("gevent")
+    assert found["order"][0] == "elected True"
+    assert set(found["order"][1:-2]) == {"pod-a", "works"}
+    assert set(found["order"][-2:]) == {"done", "demoted False"}
+    assert (found["stopped"], found["prompt"], found["child"]) == (True, True, 0)

@@ -1,0 +1,232 @@
+"""Every server that people really run, started for real: what each of its processes does.
+
+All of them run at the same time, once; `seen` holds what was observed of each, and
+every test looks at one thing. The examples are the files that are run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from elector_thread.local import LocalElector
+
+from .pods import PATIENCE, Pod
+
+WORKERS = 2
+GUNICORN = ["gunicorn", "--chdir", "examples", "-b", "127.0.0.1:PORT", "wsgi_app:application"]
+HOOKED = [*GUNICORN, "-c", "examples/gunicorn_conf.py"]
+UWSGI = ["uwsgi", "--virtualenv", sys.prefix, "--http-socket", "127.0.0.1:PORT"]
+UWSGI += ["--chdir", "examples", "--module", "wsgi_app:application", "--need-app", "--die-on-term"]
+MASTER = [*UWSGI, "--master", "--processes", "2"]
+UVICORN = ["uvicorn", "--app-dir", "examples", "--port", "PORT", "uvicorn_app:app"]
+
+ROWS = {
+    "gunicorn sync": HOOKED,
+    "gunicorn sync, preload": [*HOOKED, "--preload"],
+    "gunicorn gthread": [*HOOKED, "-k", "gthread", "--threads", "2"],
+    "gunicorn gthread, preload": [*HOOKED, "-k", "gthread", "--threads", "2", "--preload"],
+    "gunicorn gevent": [*HOOKED, "-k", "gevent"],
+    "gunicorn gevent, preload": [*HOOKED, "-k", "gevent", "--preload"],
+    "gunicorn asgi": [*HOOKED[:-3], "uvicorn_app:app", *HOOKED[-2:], "-k", "asgi"],
+    "gunicorn asgi, preload": [
+        *[*HOOKED[:-3], "uvicorn_app:app", *HOOKED[-2:]],
+        *["-k", "asgi", "--preload"],
+    ],
+    "gunicorn without hooks": [*GUNICORN, "-w", "2"],
+    "gunicorn without hooks, preload": [*GUNICORN, "-w", "2", "--preload"],
+    "uwsgi": MASTER,
+    "uwsgi, enable-threads": [*MASTER, "--enable-threads", "--threads", "2"],
+    "uwsgi, lazy-apps": [*MASTER, "--lazy-apps"],
+    "uwsgi, fork hooks": [*MASTER, "--py-call-uwsgi-fork-hooks"],
+    "uwsgi, osafterfork": [*MASTER, "--py-call-osafterfork"],
+    "uwsgi, no master": [*UWSGI, "--processes", "2"],
+    "uvicorn": [*UVICORN, "--workers", "2"],
+}
+SILENT_UNTIL_ASKED = "gunicorn without hooks, preload"
+"""Here nobody tells the master to hold back, nor the workers to start before their first use."""
+
+WITHOUT_REPLACEMENT = {"uwsgi, no master", SILENT_UNTIL_ASKED}
+"""Here a worker that dies is not replaced, or its successor is silent until asked."""
+
+
+@dataclass
+class Seen:
+    """What was observed of one server."""
+
+    started: set[int] = field(default_factory=set)
+    streams: int = 0
+    connected: set[int] = field(default_factory=set)
+    answer: dict[str, Any] = field(default_factory=dict)
+    switched: dict[int, float] = field(default_factory=dict)
+    replaced: set[int] = field(default_factory=set)
+    streams_after_a_kill: int = 0
+    demoted_at_the_end: set[int] = field(default_factory=set)
+    alive_at_the_end: set[int] = field(default_factory=set)
+    ended_within: float = 0.0
+    left: list[int] = field(default_factory=list)
+    streams_left: int = 0
+    output: str = ""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports outside the range from which the system hands out its own."""
+    found: list[int] = []
+    for port in range(20_000 + os.getpid() % 1000 * 12, 32_768):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
+def observe(elector: LocalElector, pods: dict[str, Pod]) -> dict[str, Seen]:
+    """Four phases, each for all servers at the same time."""
+    seen = {name: Seen() for name in pods}
+
+    def for_all(phase: Callable[[Pod, Seen], None], at_once: int = len(pods)) -> None:
+        with ThreadPoolExecutor(at_once) as crew:
+            list(crew.map(phase, pods.values(), seen.values()))
+
+    for_all(watch_the_start)
+    began = time.monotonic()
+    elector.elect("pod-b")
+    for_all(lambda pod, seen: watch_the_switch(pod, seen, began))
+    elector.elect("pod-a")
+    for_all(kill_a_worker)
+    for_all(watch_the_end, at_once=2)  # fifty interpreters that end at once measure the machine
+    return seen
+
+
+def watch_the_start(pod: Pod, seen: Seen) -> None:
+    if pod.name == SILENT_UNTIL_ASKED:
+        ask_every_worker(pod)
+    pod.wait_for(lambda: len(pod.who_said("leads")) >= expected_streams(pod.name))
+    seen.started = set(pod.who_said("leads"))
+    seen.streams = pod.door.wait_streams(len(seen.started), 5)
+    seen.connected = pod.connected_pids()
+    seen.answer = pod.ask()
+
+
+def ask_every_worker(pod: Pod) -> None:
+    """Requests go to whichever worker takes them: ask until all have been reached."""
+    pod.wait_for(lambda: pod.output.count("Booting worker") == WORKERS)
+    deadline = time.monotonic() + PATIENCE
+    asked: set[int] = set()
+    while len(asked) < WORKERS and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # not listening yet
+            asked.add(pod.ask()["pid"])
+
+
+def watch_the_switch(pod: Pod, seen: Seen, began: float) -> None:
+    text = "sees that pod-b leads"
+    pod.wait_for(lambda: seen.started <= set(pod.who_said(text)), 5)
+    seen.switched = {pid: at - began for pid, at in pod.who_said(text).items()}
+
+
+def kill_a_worker(pod: Pod, seen: Seen) -> None:
+    """kill -9 one; a server that replaces it gets one stream for the new one."""
+    victim = max(seen.started - {pod.process.pid}, default=None)
+    if victim is None:
+        return  # it never started, which another test tells
+    os.kill(victim, signal.SIGKILL)
+    if pod.name not in WITHOUT_REPLACEMENT:
+        pod.wait_for(lambda: bool(set(pod.who_said("leads")) - seen.started), 10)
+    seen.replaced = set(pod.who_said("leads")) - seen.started
+    seen.alive_at_the_end = (seen.started | seen.replaced) - {victim}
+    seen.streams_after_a_kill = pod.door.wait_streams(len(seen.alive_at_the_end), 5)
+
+
+def watch_the_end(pod: Pod, seen: Seen) -> None:
+    now = time.monotonic()
+    seen.ended_within = pod.terminate()
+    seen.demoted_at_the_end = set(pod.who_said("leads no longer", since=now))
+    seen.left = pod.pids()
+    seen.streams_left = pod.door.wait_streams(0, 5)
+    seen.output = pod.output
+
+
+def expected_streams(name: str) -> int:
+    return WORKERS + (name == SILENT_UNTIL_ASKED)  # there the master has one as well
+
+
+def run(rows: Iterable[str] = ROWS) -> dict[str, Seen]:
+    """Those rows, from start to end."""
+    pods: dict[str, Pod] = {}
+    with LocalElector() as elector:
+        elector.elect("pod-a")
+        try:
+            for name, port in zip(rows, free_ports(len(list(rows))), strict=True):
+                filled = [part.replace("PORT", str(port)) for part in ROWS[name]]
+                pods[name] = Pod(name, filled, port, elector.port)
+            return observe(elector, pods)
+        finally:
+            for pod in pods.values():
+                pod.kill()
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, Seen]:
+    return run()
+
+
+each_row = pytest.mark.parametrize("row", ROWS)
+
+
+@each_row
+def test_every_worker_starts_and_leads(seen: dict[str, Seen], row: str) -> None:
+    assert len(seen[row].started) == expected_streams(row), seen[row].output
+    assert seen[row].answer["is_leader"] is True
+    assert seen[row].answer["pid"] in seen[row].started
+
+
+@each_row
+def test_one_stream_for_each_worker_and_none_from_the_master(
+    seen: dict[str, Seen], row: str
+) -> None:
+    assert seen[row].streams == expected_streams(row)
+    assert seen[row].connected == seen[row].started
+
+
+@each_row
+def test_every_worker_sees_a_switch_within_a_second(seen: dict[str, Seen], row: str) -> None:
+    assert set(seen[row].switched) == seen[row].started
+    assert max(seen[row].switched.values()) < 1
+
+
+@each_row
+def test_a_killed_worker_leaves_no_stream_and_its_successor_has_one(
+    seen: dict[str, Seen], row: str
+) -> None:
+    assert len(seen[row].replaced) == (row not in WITHOUT_REPLACEMENT)
+    assert seen[row].streams_after_a_kill == len(seen[row].alive_at_the_end)
+
+
+@each_row
+def test_sigterm_ends_it_within_three_seconds(seen: dict[str, Seen], row: str) -> None:
+    look = seen[row]
+    if look.ended_within >= 3:  # among fifty other processes: once more, alone
+        look = run([row])[row]
+    assert look.ended_within < 3, look.output
+    assert (look.left, look.streams_left) == ([], 0)
+
+
+@each_row
+def test_every_worker_steps_down_at_the_end(seen: dict[str, Seen], row: str) -> None:
+    assert seen[row].demoted_at_the_end >= seen[row].alive_at_the_end, seen[row].output
+
+
+@each_row
+def test_nothing_goes_wrong_on_the_way(seen: dict[str, Seen], row: str) -> None:
+    assert "Traceback" not in seen[row].output
+    assert "elector-" not in seen[row].output  # no thread of ours is ever mentioned
