@@ -17,7 +17,7 @@ from typing import Any
 from .chronicle import Chronicle
 from .face import Face, result
 from .faults import Fault, FaultError, Kind, checked
-from .views import Views, discord
+from .views import Discord, Views, discord
 
 __all__ = ["Cluster", "Hooks", "Replica"]
 
@@ -105,7 +105,7 @@ class Cluster:
         self._count = 0
         self._failover: asyncio.TimerHandle | None = None
         self._discord_since: float | None = None
-        self._discord: str | None = None
+        self._discord: Discord | None = None
         self._result: bytes | None = None
 
     # --- replicas and elections -------------------------------------------------------
@@ -367,18 +367,18 @@ class Cluster:
     def _judge(self) -> None:
         """Say so when two contradict each other for longer than news needs to travel."""
         claimants = [name for name, r in self._replicas.items() if r.shown[0] == "leader"]
-        text, instant = discord(self.leader, claimants), self.chronicle.now()
-        if text is None:
+        found, instant = discord(self.leader, claimants), self.chronicle.now()
+        if found is None:
             self._discord_since = None
         elif self._discord_since is None:
             self._discord_since = instant
         since = self._discord_since
         if since is not None and instant - since < DISCORD_LASTS:
             return
-        if text != self._discord:
-            self._discord = text
-            start = None if since is None else round(since, 3)
-            self.chronicle.note("discord", text=text, since=start, replicas=claimants)
+        if found != self._discord:
+            self._discord = found
+            told = {} if found is None or since is None else {"since": round(since, 3)}
+            self.chronicle.note("discord", **_shown(found), **told)
 
     # --- looking ------------------------------------------------------------------------
 
@@ -398,7 +398,7 @@ class Cluster:
             },
             "streams": sum(face.streams for face in self._faces()),
             "faults": [fault.as_dict(instant) for fault in self._faults.values()],
-            "discord": self._discord,
+            "discord": _shown(self._discord) if self._discord else None,
         }
 
     def close(self) -> None:
@@ -410,6 +410,10 @@ class Cluster:
             self._failover.cancel()
         for face in self._faces():
             face.close()
+
+
+def _shown(found: Discord | None) -> dict[str, Any]:
+    return {"text": found.text if found else None, "replicas": found.replicas if found else ()}
 
 
 async def _call(hook: ProcessHook | None, name: str) -> None:

@@ -25,33 +25,25 @@ class FaultError(ValueError):
 
 
 class Kind(Enum):
-    """Every fault: its name on the wire, the words on its button, and what it does."""
+    """Every fault: its name on the wire, what it strikes, its button's words, what it does."""
 
-    MUTE = ("mute", "Go mute", "streams stay open, but every event is lost")
-    HANG = ("hang", "Hang GET", "GETs are taken and not answered until it is over")
-    ERROR = ("error", "Answer 500", "GETs and new streams get HTTP 500")
-    HTML = ("html", "Answer HTML", "GETs and new streams get an HTML page, as from a proxy")
-    GARBAGE = ("garbage", "Answer garbage", "answers and events are cut short and unreadable")
-    EMPTY = ("empty", "Answer {}", "answers and events are {}, as before the first election")
-    DROP = ("drop", "Drop streams", "open streams end; with seconds, new ones too")
-    RESET = (
-        "reset",
-        "Reset streams",
-        "as drop, but with a TCP reset",
-    )
-    REFUSE = ("refuse", "Refuse connections", "all connections end, and new ones are refused")
-    RESTART = (
-        "restart",
-        "Restart sidecar",
-        "refused at first, then {}, then the name",
-    )
-    FREEZE = ("freeze", "Freeze replica", "SIGSTOP: the process stands still until it is over")
-    KILL = ("kill", "Kill replica", "SIGKILL: the process is gone, the next oldest leads")
-    SPLIT = ("split", "Isolate replica", "it is served an outdated leader; were it to lead, "
-             "another leads elsewhere: split brain")  # fmt: skip
+    HANG = ("hang", "Answers", "Hang GET", "GETs stay unanswered until it is over")
+    ERROR = ("error", "Answers", "Answer 500", "to GETs and to new streams")
+    HTML = ("html", "Answers", "Answer HTML", "to GETs and new streams, as a proxy in the way")
+    GARBAGE = ("garbage", "Answers", "Answer garbage", "answers and events cannot be read")
+    EMPTY = ("empty", "Answers", "Answer {}", "as before the first election, in events too")
+    MUTE = ("mute", "Streams", "Go mute", "streams stay open, every event is lost")
+    DROP = ("drop", "Streams", "Drop streams", "open ones end; with seconds, new ones too")
+    RESET = ("reset", "Streams", "Reset streams", "as drop, but with a TCP reset")
+    REFUSE = ("refuse", "Sidecar", "Refuse connections", "all end, and new ones are refused")
+    RESTART = ("restart", "Sidecar", "Restart sidecar", "refused at first, then {}, then the name")
+    FREEZE = ("freeze", "Replica", "Freeze replica", "SIGSTOP: it stands still until it is over")
+    KILL = ("kill", "Replica", "Kill replica", "SIGKILL: if it leads, the next oldest will")
+    SPLIT = ("split", "Replica", "Isolate replica", "it is told an outdated leader: split brain")
 
-    def __init__(self, word: str, label: str, effect: str) -> None:
+    def __init__(self, word: str, group: str, label: str, effect: str) -> None:
         self.word = word
+        self.group = group
         self.label = label
         self.effect = effect
 
@@ -74,6 +66,7 @@ class Kind(Enum):
         """For the page and the command line."""
         return {
             "kind": self.word,
+            "group": self.group,
             "label": self.label,
             "effect": self.effect,
             "takes_seconds": not self.at_once,

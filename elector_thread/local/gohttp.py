@@ -23,9 +23,9 @@ MAX_BUFFERED = 64 * 1024
 class BadRequest(Exception):
     """What came in is no request. ``response`` is what Go says to that before it closes."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        text = f"400 Bad Request{reason}".encode()
+    def __init__(self, status: str = "400 Bad Request") -> None:
+        super().__init__(status)
+        text = status.encode()
         self.response = (
             b"HTTP/1.1 " + text + b"\r\n"
             b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" + text
@@ -68,7 +68,7 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Take in what the client sent. Raises `BadRequest` if it floods us."""
         if len(self._parser.trailing_data[0]) > MAX_BUFFERED:
-            raise BadRequest("")
+            raise BadRequest
         self._parser.receive_data(data)
 
     def next(self) -> Request | None:
@@ -81,7 +81,7 @@ class RequestReader:
                     return self._finish()
         except h11.RemoteProtocolError as error:
             missing = ": missing required Host header" if "Host:" in str(error) else ""
-            raise BadRequest(missing) from None
+            raise BadRequest(f"400 Bad Request{missing}") from None
         return None
 
     def _finish(self) -> Request:
@@ -95,13 +95,18 @@ class RequestReader:
 
 
 def _request(raw: h11.Request) -> Request:
-    target = urlsplit(raw.target.decode("ascii", "replace"))
+    if raw.http_version not in (b"1.0", b"1.1"):
+        raise BadRequest("505 HTTP Version Not Supported: unsupported protocol version")
+    target = raw.target.decode("ascii", "replace")
+    if not target.startswith("/"):  # the absolute form, as proxies get it; or "*"
+        target = urlsplit(target)._replace(scheme="", netloc="", fragment="").geturl()
+    path, mark, query = target.partition("?")
     asked = b",".join(value for name, value in raw.headers if name == b"connection").lower()
     words = [word.strip() for word in asked.split(b",")]
     return Request(
         method=raw.method.decode("ascii"),
-        path=unquote(target.path) or "/",
-        query=f"?{target.query}" if target.query else "",
+        path=unquote(path) or "/",
+        query=mark + query,
         modern=raw.http_version == b"1.1",
         asked="close" if b"close" in words else "keep-alive" if b"keep-alive" in words else "",
     )

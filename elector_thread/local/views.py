@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-__all__ = ["SILENT_AFTER", "ReportError", "View", "Views", "discord"]
+__all__ = ["SILENT_AFTER", "Discord", "ReportError", "View", "Views", "discord"]
 
 SILENT_AFTER = 2.5
 """Seconds without a report after which a replica counts as silent. It reports every second."""
@@ -75,11 +75,21 @@ class Views:
         return best.state, best.leader
 
 
-def discord(truth: str | None, claimants: Iterable[str]) -> str | None:
-    """What is wrong with who claims to lead, in words; None if nothing is."""
-    names = list(claimants)
-    if len(names) > 1:
-        return f"{len(names)} claim to lead: {', '.join(names)}"
-    if names and names[0] != truth:
-        return f"{names[0]} claims to lead, but {truth or 'nobody'} does"
-    return None
+@dataclass(frozen=True, slots=True)
+class Discord:
+    """Somebody claims to lead who does not. text: what is wrong, for people; replicas: who."""
+
+    text: str
+    replicas: tuple[str, ...]
+
+
+def discord(truth: str | None, claimants: Iterable[str]) -> Discord | None:
+    """What is wrong with who claims to lead; None if nothing is."""
+    names = tuple(claimants)
+    wrong = tuple(name for name in names if name != truth)
+    if not wrong:
+        return None
+    elected = f"{truth} was elected" if truth else "nobody is elected"
+    claim = f"{wrong[0]} claims" if len(names) == 1 else f"{len(names)} claim"
+    listed = "" if len(names) == 1 else f": {', '.join(names)}"
+    return Discord(f"{claim} to lead{listed}; {elected}", wrong)
