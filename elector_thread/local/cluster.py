@@ -193,11 +193,15 @@ class Cluster:
         self.chronicle.note(
             "fault", id=fault.number, fault=kind.word, replica=replica, seconds=lasts
         )
-        if kind.hits_process:
-            await self._hit(fault)
+        try:
+            if kind.hits_process:
+                await self._hit(fault)
+        except FaultError:
+            self._note_end(fault)
+            raise
         if kind.at_once or (kind in (Kind.DROP, Kind.RESET) and lasts is None):
             self._do_once(fault)
-            self.chronicle.note("cleared", id=fault.number, fault=kind.word, replica=replica)
+            self._note_end(fault)
             return fault
         self._faults[fault.number] = fault
         self._plan(fault)
@@ -265,9 +269,11 @@ class Cluster:
         self._starting.discard(fault.number)
         for timer in self._timers.pop(fault.number, ()):
             timer.cancel()
-        self.chronicle.note(
-            "cleared", id=fault.number, fault=fault.kind.word, replica=fault.replica
-        )
+        self._note_end(fault)
+
+    def _note_end(self, fault: Fault) -> None:
+        word, replica = fault.kind.word, fault.replica
+        self.chronicle.note("cleared", id=fault.number, fault=word, replica=replica)
 
     def _targets(self, fault: Fault) -> list[str]:
         return [name for name in self._replicas if fault.hits(name)]
@@ -278,8 +284,8 @@ class Cluster:
             if replica is None:  # gone while another was hit
                 continue
             if fault.kind is Kind.FREEZE:
-                replica.frozen = True
                 await _call(self.hooks.freeze, name)
+                replica.frozen = True
             elif self.hooks.kill is not None:
                 await _call(self.hooks.kill, name)
             else:
