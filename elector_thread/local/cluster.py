@@ -118,6 +118,7 @@ class Cluster:
         face = Face(name, report_url=self._report_url(key), changed=self.chronicle.nudge)
         replica = Replica(name, face, key)
         self._replicas[name] = replica
+        self._gone = [gone for gone in self._gone if gone["name"] != name]
         self.chronicle.note("joined", replica=name)
         if self._result is not None:
             face.tell(self._result)
@@ -223,7 +224,7 @@ class Cluster:
     def _check_target(self, kind: Kind, replica: object) -> None:
         if replica is None and kind.needs_replica:
             raise FaultError(f"replica: expected one, since {kind.word} means nothing for all")
-        if replica is not None and replica not in self._replicas:
+        if replica is not None and replica not in list(self._replicas):
             known = ", ".join(self._replicas) or "none at all"
             raise FaultError(f"replica: expected one that lives ({known}), got {replica!r}")
         if kind is Kind.FREEZE and (self.hooks.freeze is None or self.hooks.thaw is None):
@@ -419,7 +420,10 @@ class Cluster:
 
 
 def _shown(found: Discord | None) -> dict[str, Any]:
-    return {"text": found.text if found else None, "replicas": found.replicas if found else ()}
+    return {
+        "text": found.text if found else None,
+        "replicas": list(found.replicas) if found else [],
+    }
 
 
 async def _call(hook: ProcessHook | None, name: str) -> None:
