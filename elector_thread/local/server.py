@@ -12,8 +12,9 @@ from typing import Any, Self, TypeVar
 import uvicorn
 
 from .admin import Admin
-from .cluster import Cluster, ProcessHook
+from .cluster import Cluster
 from .face import Face, bound
+from .replica import ProcessHook
 from .runtime import publish, withdraw
 
 __all__ = ["LocalElector"]

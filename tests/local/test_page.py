@@ -49,21 +49,31 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser, local: LocalElector) -> Iterator[Page]:
-    """The page, open; whatever the browser complains of fails the test."""
+@pytest.fixture(scope="module")
+def tab(browser: Browser, running: LocalElector) -> Iterator[tuple[Page, list[str]]]:
+    """The page, opened once, and whatever the browser complains of."""
     complaints: list[str] = []
-    context = browser.new_context(viewport={"width": 1100, "height": 900})
-    page = context.new_page()
+    page = browser.new_page()
     page.set_default_timeout(PATIENCE)
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(local.ui_url)
+    page.goto(running.ui_url)
+    yield page, complaints
+    page.close()
+
+
+@pytest.fixture
+def page(tab: tuple[Page, list[str]], local: LocalElector) -> Iterator[Page]:
+    """The page, showing a local elector where nothing goes on. No complaint is tolerated."""
+    page, complaints = tab
+    page.set_viewport_size({"width": 1100, "height": 900})
     expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("#leader")).to_have_text("nobody")
     yield page
-    context.close()
     refusals = "400 (Bad Request)"  # the page tells them in its own words
-    assert [text for text in complaints if refusals not in text] == []
+    told = [text for text in complaints if refusals not in text]
+    complaints.clear()
+    assert told == []
 
 
 Processes = dict[str, "subprocess.Popen[bytes]"]
@@ -161,6 +171,7 @@ def test_every_fault_has_a_button_that_makes_it(page: Page, local: LocalElector)
 
 
 def test_by_keyboard_alone(page: Page, local: LocalElector) -> None:
+    page.reload()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the replicas")).to_be_focused()
     page.keyboard.press("Enter")
@@ -203,16 +214,17 @@ def test_what_is_refused_is_told(page: Page, local: LocalElector) -> None:
     expect(page.locator("#problem")).to_contain_text("split means nothing for all")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1100])
-def test_fits_and_can_be_read(page: Page, local: LocalElector, width: int, scheme: str) -> None:
-    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.set_viewport_size({"width": width, "height": 800})
+def test_fits_and_can_be_read(page: Page, local: LocalElector) -> None:
     local.add_replica("app-with-a-rather-long-name-6d4c8f9b7-x2k9p")
     local.fault("mute")
     expect(page.locator("#faults li")).to_have_count(1)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(CONTRASTS) == []
+    for width in (375, 1100):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate(CONTRASTS) == []
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate(CONTRASTS) == []
 
 
 CONTRASTS = """
