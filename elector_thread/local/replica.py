@@ -75,7 +75,7 @@ class Replica:
             "state": state,
             "says_leader": leader,
             "last_report_age": None if age is None else round(age, 1),
-            "streams": self.face.streams,
+            "streams": self.face.streams if alive else 0,
             "gets": self.face.gets,
             "get_url": self.face.get_url,
         }
