@@ -34,8 +34,16 @@ class Report:
         while not self._stopping.is_set():
             version = self._cell.version
             self._sidecar.report(self._view())
-            due = now() + INTERVAL
-            self._cell.wait_beyond(version, min(due, max(now(), deadline(self._cell.snapshot))))
+            self._cell.wait_beyond(version, self._due())
+
+    def _due(self) -> float:
+        """When to report next if nothing happens: within the interval, at an expiry if it comes.
+
+        One that has come already was told; the cell may note it much later, since a
+        slow callback keeps the dispatch thread.
+        """
+        instant, expiry = now(), deadline(self._cell.snapshot)
+        return expiry if instant < expiry < instant + INTERVAL else instant + INTERVAL
 
     def _view(self) -> bytes:
         snapshot, instant = self._cell.snapshot, now()

@@ -142,7 +142,7 @@ class Face:
             await self._afflict(effects)
 
     async def _afflict(self, effects: frozenset[Kind]) -> None:
-        begun, self._effects = effects - self._effects, effects
+        begun, ended, self._effects = effects - self._effects, self._effects - effects, effects
         if Kind.REFUSE in begun:
             self._refuse()
         elif Kind.REFUSE not in effects:
@@ -153,6 +153,8 @@ class Face:
             for connection, request in list(self._hung.items()):
                 del self._hung[connection]
                 self._answer(connection, request)
+        if Kind.EMPTY in ended:  # as when the first election is over
+            self.tell(self._result)
 
     def end_streams(self, *, reset: bool) -> None:
         """End every stream in the middle, politely or with a TCP reset."""

@@ -87,6 +87,15 @@ def test_many_threads_at_once(local: LocalElector) -> None:
     assert all(not replica["alive"] for replica in local.state()["replicas"])
 
 
+def test_who_follows_is_told_of_everything(local: LocalElector) -> None:
+    seen: list[str] = []
+    local.follow(lambda entry: seen.append(entry["what"]))
+    local.add_replica("pod-a")
+    local.fault("drop")
+    local.remove_replica("pod-a")
+    assert seen == ["joined", "truth", "fault", "cleared", "gone", "truth"]
+
+
 def test_the_state_counts(local: LocalElector) -> None:
     face = local.add_replica("pod-a")
     leader_at(face.port)

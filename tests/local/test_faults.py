@@ -146,6 +146,15 @@ def test_restart_is_refused_then_empty_then_a_name(pair: Pair) -> None:
     assert seen == ["refused", None, "pod-a"]
 
 
+def test_who_connects_to_a_restarting_sidecar_hears_the_name(pair: Pair) -> None:
+    local, a, _ = pair
+    local.fault("restart", "pod-a", seconds=0.6)
+    until(lambda: not refused(a.port), "the second half")
+    with stream(a.port) as wire:
+        assert wire.event() == {}
+        assert wire.event()["name"] == "pod-a"
+
+
 def test_everywhere_means_the_plain_face_too(pair: Pair) -> None:
     local, a, b = pair
     local.fault("empty")

@@ -11,6 +11,7 @@ import pytest
 from elector_thread import ConfigurationError, Elector
 from elector_thread.local import LocalElector
 from elector_thread.local.views import Discord, Views, discord
+from elector_thread.sidecar import Sidecar
 
 from .tools import until
 
@@ -88,6 +89,37 @@ def test_an_address_that_never_answers_does_not_hold_up_the_stop(
         began = time.monotonic()
         assert elector.stop(timeout=2)
         assert time.monotonic() - began < 0.5
+
+
+def test_an_expiry_that_a_callback_holds_up_is_told_once_not_over_and_over(
+    local: LocalElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face = local.add_replica("pod-a")
+    for name, value in face.environ.items():
+        monkeypatch.setenv(name, value)
+    posts: list[bytes] = []
+    sent = Sidecar.report
+
+    def count(self: Sidecar, told: bytes) -> None:
+        posts.append(told)
+        sent(self, told)
+
+    monkeypatch.setattr(Sidecar, "report", count)
+    release = threading.Event()
+    elector = Elector(
+        identity="pod-a", poll_interval=0.1, reconcile_interval=0.1, grace_period=0.6,
+        request_timeout=0.2,
+    )  # fmt: skip
+    elector.on_elected(lambda: release.wait(20))
+    with elector:
+        until(lambda: replica(local, "pod-a")["state"] == "leader", "the report: leader")
+        local.fault("refuse", "pod-a")
+        until(lambda: replica(local, "pod-a")["state"] == "unknown", "the report: unknown")
+        before = len(posts)
+        until(lambda: len(posts) > before, "the next report")
+        assert elector.state.value == "unknown"
+        assert len(posts) - before == 1
+        release.set()
 
 
 @pytest.mark.parametrize(

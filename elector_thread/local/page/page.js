@@ -38,7 +38,10 @@ async function send(what, given) {
 function listen() {
   const source = new EventSource(`/admin/events?token=${encodeURIComponent(token)}`);
   source.addEventListener("open", () => link("live", "live"));
-  source.addEventListener("error", () => link("lost", "lost, trying again"));
+  source.addEventListener("error", () => {
+    const over = source.readyState === EventSource.CLOSED;  // another one is there, or the token is old
+    link("lost", over ? "ended; open the new address" : "lost, trying again");
+  });
   source.addEventListener("record", (event) => take(JSON.parse(event.data)));
   source.addEventListener("state", (event) => show(JSON.parse(event.data)));
 }
