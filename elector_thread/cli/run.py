@@ -39,7 +39,7 @@ LONGEST_PAUSE = 60.0
 HEALTHY_LIFE = 60.0
 """Seconds: the back-off's ceiling, and how long a command must run for it to begin anew."""
 
-SLACK = 1.0
+SLACK = 0.5
 """Seconds beyond what the supervisor needs itself, before the sentinel acts."""
 
 

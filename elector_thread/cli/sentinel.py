@@ -23,7 +23,7 @@ __all__ = ["Sentinel"]
 
 MESSAGE = struct.Struct("=qd")  # the group (0: none), and the instant by which it must be gone
 
-PATIENCE = 2.0
+PATIENCE = 1.0
 """Seconds for the supervisor to speak up after both were paused together."""
 
 LAST_TRIES = 50  # of 0.1 s

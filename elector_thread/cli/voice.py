@@ -17,7 +17,7 @@ from . import console
 
 __all__ = ["Voice"]
 
-PATIENCE = 1.0
+PATIENCE = 0.5
 """Seconds that the end waits for the last lines to be written."""
 
 
