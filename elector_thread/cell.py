@@ -26,7 +26,7 @@ from .model import (
     Stopped,
     Tick,
 )
-from .rules import advance
+from .rules import advance, unknowing
 
 __all__ = ["Cell"]
 
@@ -95,10 +95,11 @@ class Cell:
         with self._changed:
             self._apply([Tick(now())])
 
-    def seat(self, held: bool) -> None:
+    def seat(self, epoch: int, held: bool) -> None:
         """This process took or lost the pod's one seat (``scope="process"``)."""
         with self._changed:
-            self._apply([Seat(held, now())])
+            if epoch == self._epoch:
+                self._apply([Seat(held, now())])
 
     def end_epoch(self) -> None:
         """The life is over: nothing is known any more, and what it still hears is void."""
@@ -120,8 +121,7 @@ class Cell:
 
     def void_after_fork(self) -> None:
         """In a forked child: end every leadership that is still referred to. Takes no lock."""
-        old = self.snapshot
-        self.snapshot = Snapshot(old.identity, old.grace, number=old.number, seated=old.seated)
+        self.snapshot = unknowing(self.snapshot)
 
     # --- waiting -----------------------------------------------------------------
 

@@ -1,42 +1,34 @@
 """The library's one clock, and the proof that this process has been running.
 
-`read(CLOCK_ID)` gives seconds that never step back and, on Linux, go on while
-the machine sleeps (CLOCK_BOOTTIME): whoever was paused finds its leadership
-expired on waking, before any thread has run. Elsewhere it is a monotonic clock.
+`now()` gives seconds that never step back and, on Linux, go on while the machine
+sleeps (CLOCK_BOOTTIME): whoever was paused finds its leadership expired on
+waking, before any thread has run. Elsewhere it is a monotonic clock.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
-__all__ = ["CLOCK_ID", "Pulse", "now", "read"]
+__all__ = ["Pulse", "now"]
 
 
-def _best_clock() -> int:
-    boottime: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+def _best_clock() -> Callable[[], float]:
+    """A C function without a Python frame of its own: `is_leader` calls it at every read."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):  # pragma: no cover - not Linux, for development only
+        return time.monotonic
     try:
-        time.clock_gettime(boottime)
+        time.clock_gettime(time.CLOCK_BOOTTIME)
     except OSError:  # pragma: no cover - a sandbox that knows the name, not the clock
-        return time.CLOCK_MONOTONIC
-    return boottime
+        return time.monotonic
+    return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
-if hasattr(time, "clock_gettime"):
-    CLOCK_ID = _best_clock()
-    read = time.clock_gettime  # called directly where nanoseconds count
-else:  # pragma: no cover - Windows, for development only
-    CLOCK_ID = 0
-
-    def read(_: int, /) -> float:
-        """Seconds on a monotonic clock."""
-        return time.monotonic()
-
-
-def now() -> float:
-    """Seconds on the library's clock."""
-    return read(CLOCK_ID)
+now = _best_clock()
+"""Seconds on the library's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +58,10 @@ class Pulse:
         """We run now, and will be back within ``lasts`` seconds."""
         instant = now()
         self._beat = _Beat(instant, instant + lasts)
+
+    def overdue(self, instant: float) -> float:
+        """Seconds by which the promised beat is late at ``instant``; negative while it is not."""
+        return instant - self._beat.until
 
     def earliest_arrival(self, instant: float) -> float:
         """The earliest instant at which something read at ``instant`` can have come in."""

@@ -17,11 +17,13 @@ _default: Elector | None = None
 _handed_out = False
 
 
-def configure(**settings: Any) -> None:
-    """Give the process-wide elector its settings: those of `Elector`.
+def configure(**settings: Any) -> Elector:
+    """Give the process-wide elector its settings: those of `Elector`. Returns it, not started.
 
-    To be called before its first use, typically where the application starts;
-    raises `ElectorError` afterwards, and `ConfigurationError` for a bad setting.
+    What is registered on it is told as soon as something starts it: the first
+    `default_elector()` or guarded call. To be called before that, typically where the
+    application starts; raises `ElectorError` afterwards, and `ConfigurationError` for
+    a bad setting.
     """
     global _default
     with _lock:
@@ -31,6 +33,7 @@ def configure(**settings: Any) -> None:
                 "call it before the first default_elector() or guarded call"
             )
         _default = Elector(**settings)
+        return _default
 
 
 def default_elector() -> Elector:

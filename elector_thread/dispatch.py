@@ -91,6 +91,7 @@ class Dispatch:
 
     Cross-thread: `_running` is written by this thread and read by `check_overrun`,
     which the poll thread calls as well; `_overrun_lock` keeps it to one line a call.
+    `held_up` reads `_running` and `_announced` from any thread; each is replaced whole.
     """
 
     def __init__(
@@ -128,6 +129,17 @@ class Dispatch:
             if self._stopping.is_set():
                 return
             self._cell.wait_beyond(version, deadline(self._cell.snapshot))
+
+    def held_up(self, instant: float) -> float:
+        """Seconds for which a callback has kept the end of a leadership from being announced.
+
+        Counted from the callback's begin; 0 while nothing is held up. A slow callback
+        alone is no hold-up: nobody waits for it but other beginnings.
+        """
+        running, announced = self._running, self._announced
+        if running is None or announced is None or not announced.ended:
+            return 0.0
+        return instant - running[1]
 
     def drain(self) -> None:
         """Announce whatever there is to announce, then return."""

@@ -5,23 +5,24 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf, isfinite
-from threading import Lock, Thread
+from threading import RLock, Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .callbacks import adapt
 from .cell import Cell
-from .clock import CLOCK_ID, now, read
+from .clock import now
 from .dispatch import Kind, Registry
-from .errors import ElectorUnavailableError
+from .errors import ConfigurationError, ElectorUnavailableError
 from .guard import Guard
 from .journal import Journal
 from .life import Life, join_all
-from .model import Snapshot, State, Status
+from .model import Counts, Snapshot, State, Status
 from .poll import consult
 from .rules import leader_at, state_at
+from .seat import forget_after_fork, open_seat
 from .settings import resolve
 from .sidecar import ExchangeFailed, Sidecar
 from .tasks import LeaderTask
@@ -56,6 +57,8 @@ class Elector:
     request_timeout: seconds for one whole exchange, from connecting to the last byte (2).
     scope: ``"pod"``: every process of the leader pod leads. ``"process"``: also
         exactly one process of this pod.
+    lock_path: the file that the pod's processes lock for ``scope="process"``.
+        Default: one in the temporary folder, named for the user and the identity.
     when_unconfigured: without any URL, ``"error"`` raises; ``"lead"`` and
         ``"follow"`` are for local work and assume the answer.
 
@@ -117,9 +120,14 @@ class Elector:
         """Everything that a process must not share with its parent. Takes no lock."""
         grace = self._settings.grace_period if self._settings.configured else inf
         self._pid = os.getpid()
-        self._cell = Cell(Snapshot(self._settings.identity, grace))
+        exclusive = self._settings.scope == "process"
+        self._cell = Cell(
+            Snapshot(self._settings.identity, grace, exclusive=exclusive, seated=not exclusive)
+        )
         self._journal = Journal(self._settings.where)
-        self._lifecycle = Lock()  # protects the attributes named above; never held while waiting
+        # protects the attributes named above; never held while waiting. Re-entrant, since
+        # a signal handler that calls `stop` may interrupt any of its holders
+        self._lifecycle = RLock()
         self._life: Life | None = None
         self._ending: Life | None = None
         self._sidecar: Sidecar | None = None
@@ -133,28 +141,35 @@ class Elector:
         """Start the threads, unless they run already; returns the elector itself.
 
         Never blocks, and never fails because the elector sidecar is away: until
-        it is heard of, the state is unknown.
+        it is heard of, the state is unknown. Raises `ConfigurationError` if
+        ``scope="process"`` cannot have its lock file.
         """
         with self._lifecycle:
-            self._wanted = True
-            self._forked = False
+            self._wanted, self._forked = True, False
             if self._life is None:
-                self._ever_stopped = self._has_waited = False
-                life = Life(
-                    self._settings,
-                    self._own_sidecar(),
-                    self._cell,
-                    self._registry,
-                    self._journal,
-                    predecessor=None if self._ending is None else self._ending.dispatch_thread,
-                )
                 try:
-                    life.start()
-                except RuntimeError:  # the system gives no more threads; `life` has ended itself
+                    self._life = self._new_life()
+                except (ConfigurationError, RuntimeError):
                     self._wanted, self._sidecar = False, None
                     raise
-                self._life = life
         return self
+
+    def _new_life(self) -> Life:
+        """Make and start the threads. Under `_lifecycle`."""
+        claim = open_seat(self._settings) if self._settings.scope == "process" else None
+        self._ever_stopped = self._has_waited = False
+        life = Life(
+            self._settings,
+            self._own_sidecar(),
+            self._cell,
+            self._registry,
+            self._journal,
+            claim=claim,
+            predecessor=None if self._ending is None else self._ending.dispatch_thread,
+            task_threads=self._task_threads,
+        )
+        life.start()
+        return life
 
     def stop(self, timeout: float | None = 5.0) -> bool:
         """Step down and end the threads. Idempotent; `start` begins anew.
@@ -181,6 +196,8 @@ class Elector:
                 self._cell.end_epoch()  # a refresh may have made us leader
             if sidecar is not None:
                 sidecar.abort()
+                if life is None:  # else its poll thread does
+                    sidecar.close()
             return self._ending
 
     def post_fork(self) -> None:
@@ -190,6 +207,7 @@ class Elector:
         this to have it earlier. In a process that was not forked it does nothing.
         """
         if self._pid != os.getpid():  # a server forked without telling Python
+            forget_after_fork()
             self._after_fork()
         self._come_alive()
 
@@ -213,7 +231,7 @@ class Elector:
         True only while the newest confirmation names this identity and is younger
         than the grace period, by a clock that counts suspended time.
         """
-        if read(CLOCK_ID) < self._cell.snapshot.lead_until:
+        if now() < self._cell.snapshot.lead_until:
             return True
         if self._forked:
             self._come_alive()
@@ -240,6 +258,7 @@ class Elector:
         """One consistent look at everything, for logs and health endpoints."""
         self._come_alive()
         snapshot, instant, journal = self._cell.snapshot, now(), self._journal
+        life = self._life  # looked at once: another thread may stop us meanwhile
         state = state_at(snapshot, instant)
         left = snapshot.known_until - instant
         age = max(0.0, instant - snapshot.confirmed_at)
@@ -248,21 +267,28 @@ class Elector:
             is_leader=state is State.LEADER,
             leader=leader_at(snapshot, instant),
             identity=snapshot.identity,
-            running=self._life is not None,
-            stream=journal.stream if self._life is not None else "off",
+            running=life is not None,
+            stream=journal.stream if life is not None else "off",
             age=age if isfinite(age) else None,
             expires_in=left if isfinite(left) and left > 0 else None,
             leadership=snapshot.number if state is State.LEADER else None,
             last_error=journal.last_error,
             scope=self._settings.scope,
             seated=snapshot.seated if self._settings.scope == "process" else None,
+            alive=life is None or life.alive,
+            counts=self._counts(),
+        )
+
+    def _counts(self) -> Counts:
+        journal = self._journal
+        return Counts(
             elected=self._cell.elected,
             demoted=self._cell.demoted,
             answers=journal.answers,
             failures=journal.failures,
+            streams=journal.streams,
             events=journal.events,
             unreadable=journal.unreadable,
-            streams=journal.streams,
             callback_errors=journal.callback_errors,
             overruns=journal.overruns,
         )
@@ -396,9 +422,18 @@ class Elector:
     # --- inside ----------------------------------------------------------------------
 
     def _come_alive(self) -> None:
-        """In a child of a process where we were running: start, once."""
-        if self._forked:
+        """In a child of a process where we were running: start.
+
+        Whoever only wants to read is not to be troubled with what hinders that:
+        it is logged, the state stays unknown, and the next use tries again.
+        """
+        if not self._forked:
+            return
+        try:
             self.start()
+        except (ConfigurationError, RuntimeError) as error:
+            self._forked = True
+            self._journal.start_failed(error)
 
     def _is_stopped(self) -> bool:
         return self._ever_stopped and self._life is None
@@ -412,11 +447,8 @@ class Elector:
     def _assumed_leader(self) -> str | None:
         return self._settings.identity if self._settings.when_unconfigured == "lead" else None
 
-    def _task_threads(self) -> Iterator[Thread]:
-        for task in self._tasks:
-            thread = task.thread
-            if thread is not None:
-                yield thread
+    def _task_threads(self) -> list[Thread]:
+        return [thread for task in self._tasks if (thread := task.thread) is not None]
 
     def _after_fork(self) -> None:
         """In a forked child: UNKNOWN, no inherited lock, no shared socket, no thread yet."""

@@ -65,6 +65,7 @@ class Journal:
         self._get = Outage()
         self._stream = Outage()
         self._events = Outage()
+        self._bugs: set[str] = set()
         self._told_stream = False  # a line about the current stream outage was logged
 
     # --- GET ---------------------------------------------------------------------
@@ -146,6 +147,13 @@ class Journal:
         if begins:
             log.warning("unreadable event from the elector: %s; ignored", reason)
 
+    def _is_new_kind(self, kind: str) -> bool:
+        with self._lock:
+            is_new = kind not in self._bugs
+            self._bugs.add(kind)
+            self.last_error = kind
+        return is_new
+
     # --- leadership and callbacks ----------------------------------------------------
 
     def elected(self, identity: str, number: int) -> None:
@@ -174,7 +182,13 @@ class Journal:
             seconds,
         )
 
+    def start_failed(self, error: Exception) -> None:
+        """A forked child could not come alive by itself."""
+        if self._is_new_kind(f"start met {type(error).__name__}"):
+            log.error("cannot start after a fork, so this process does not lead: %s", error)
+
     def thread_died(self, error: BaseException) -> None:
-        """A thread of the library met something unforeseen: a bug, told loudly."""
-        self.last_error = f"{current_thread().name} met {type(error).__name__}"
-        log.critical("%s met something unforeseen", current_thread().name, exc_info=error)
+        """A thread of the library met something unforeseen: a bug, told loudly, once a kind."""
+        kind = f"{current_thread().name} met {type(error).__name__}"
+        if self._is_new_kind(kind):
+            log.critical("%s, which was not foreseen; it goes on", kind, exc_info=error)

@@ -1,8 +1,8 @@
-"""One life of an elector, from start to stop: makes the three threads and ties them together."""
+"""One life of an elector, from start to stop: makes the threads and ties them together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Event, Thread, current_thread
 
 from .cell import Cell
@@ -10,6 +10,7 @@ from .clock import Pulse, now
 from .dispatch import Dispatch, Registry
 from .journal import Journal
 from .poll import Poll
+from .seat import Claim, Seat
 from .settings import Settings
 from .sidecar import Sidecar
 from .stream import Stream
@@ -20,7 +21,7 @@ __all__ = ["Life", "join_all"]
 class Life:
     """Owns the threads between `start` and `end`. Used once.
 
-    `_stopping` is the one signal that all three threads end on; every wait of
+    `_stopping` is the one signal that all threads end on; every wait of
     theirs is woken after it was set.
     """
 
@@ -31,14 +32,17 @@ class Life:
         cell: Cell,
         registry: Registry,
         journal: Journal,
+        claim: Claim | None,
         predecessor: Thread | None,
+        task_threads: Callable[[], Iterable[Thread]],
     ) -> None:
         self._settings = settings
         self._sidecar = sidecar
         self._cell = cell
+        self._claim = claim
         self._stopping = Event()
-        pulse = Pulse()
-        dispatch = Dispatch(
+        self._pulse = pulse = Pulse()
+        self._dispatch = dispatch = Dispatch(
             cell,
             registry,
             journal,
@@ -66,6 +70,15 @@ class Life:
             self.threads.append(_thread("poll", self._poll))
         if settings.sse_url is not None:
             self.threads.append(_thread("stream", self._stream))
+        if claim is not None:
+            seat = Seat(
+                claim,
+                cell,
+                settings.identity,
+                self._stopping,
+                working=lambda: [self.dispatch_thread, *task_threads()],
+            )
+            self.threads.append(_thread("seat", seat))
 
     def start(self) -> None:
         """Start the threads; if the system refuses one, end the others and say so."""
@@ -77,6 +90,8 @@ class Life:
         except RuntimeError:
             self.threads = [thread for thread in self.threads if thread.ident is not None]
             self.end()
+            if self._claim is not None:
+                self._claim.release()
             raise
 
     def end(self) -> None:
@@ -88,6 +103,21 @@ class Life:
         self._poll.hurry()
         self._cell.touch()
 
+    @property
+    def alive(self) -> bool:
+        """Whether every thread runs, poll asks on, and callbacks can still be told of an end.
+
+        "Stuck" means later than promised by more than the grace period: long after
+        the state itself has become unknown.
+        """
+        if self._stopping.is_set():  # they are meant to end
+            return True
+        if not all(thread.is_alive() for thread in self.threads):
+            return False
+        instant = now()
+        late = max(self._pulse.overdue(instant), self._dispatch.held_up(instant))
+        return late <= self._settings.grace_period
+
     def hurry_stream(self) -> None:
         """GET works again: let the stream be tried earlier."""
         self._stream.hurry()
@@ -98,7 +128,7 @@ class Life:
         self._cell.hear(self._cell.epoch, [self._settings.identity if leads else None], now())
 
 
-def _thread(name: str, body: Dispatch | Poll | Stream) -> Thread:
+def _thread(name: str, body: Dispatch | Poll | Stream | Seat) -> Thread:
     return Thread(target=body.run, name=f"elector-{name}", daemon=True)
 
 

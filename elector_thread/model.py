@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 __all__ = [
     "Change",
     "Confirmation",
+    "Counts",
     "Demoted",
     "Elected",
     "Input",
@@ -61,7 +62,8 @@ class Snapshot:
     known_until: until when that confirmation holds (``-inf``: it does not).
     lead_until: ``known_until`` while it is us who leads, else ``-inf``.
     number: how many leaderships there have been; the current one's number while leading.
-    seated: whether this process may take up the pod's leadership (``scope="process"``).
+    exclusive: whether the pod's leadership needs the pod's one seat (``scope="process"``).
+    seated: whether this process may take it up: always, unless ``exclusive``.
     """
 
     identity: str
@@ -71,6 +73,7 @@ class Snapshot:
     known_until: float = -inf
     lead_until: float = -inf
     number: int = 0
+    exclusive: bool = False
     seated: bool = True
 
 
@@ -143,6 +146,27 @@ Change: TypeAlias = Elected | Demoted | LeaderChange
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """How often something happened.
+
+    elected, demoted: leaderships begun and ended.
+    answers, failures: GETs with and without a usable answer.
+    streams, events, unreadable: streams opened, events read, and events that could not be.
+    callback_errors, overruns: callbacks that raised, and that kept others waiting.
+    """
+
+    elected: int
+    demoted: int
+    answers: int
+    failures: int
+    streams: int
+    events: int
+    unreadable: int
+    callback_errors: int
+    overruns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """One consistent look at an elector, for humans, logs and health endpoints.
 
@@ -159,7 +183,10 @@ class Status:
     last_error: the newest problem in one line, None if there never was one.
     scope: ``"pod"`` or ``"process"``; seated: whether this process holds the
         pod's seat (None with scope ``"pod"``).
-    The rest are counts since the elector was made (or since the fork).
+    alive: False when a thread of the library has died, when poll is stuck, or when a
+        callback has kept the end of a leadership from being announced for longer than
+        the grace period. What a liveness probe asks; says nothing about leading.
+    counts: what happened since the elector was made (or since the fork).
     """
 
     state: State
@@ -174,15 +201,8 @@ class Status:
     last_error: str | None
     scope: str
     seated: bool | None
-    elected: int
-    demoted: int
-    answers: int
-    failures: int
-    events: int
-    unreadable: int
-    streams: int
-    callback_errors: int
-    overruns: int
+    alive: bool
+    counts: Counts
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""

@@ -68,6 +68,7 @@ class Poll:
             self._pulse.beat(lasts=pause)
             if not self._stopping.is_set():
                 self._hurry.wait(pause)
+        self._sidecar.close()
 
     def hurry(self) -> None:
         """Ask now instead of at the end of the pause."""

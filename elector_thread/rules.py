@@ -22,7 +22,7 @@ from .model import (
     Stopped,
 )
 
-__all__ = ["advance", "deadline", "leader_at", "state_at"]
+__all__ = ["advance", "deadline", "leader_at", "state_at", "unknowing"]
 
 
 def advance(snapshot: Snapshot, given: Input) -> tuple[Snapshot, tuple[Change, ...]]:
@@ -112,6 +112,16 @@ def _end(snapshot: Snapshot) -> tuple[Snapshot, tuple[Change, ...]]:
 
 def _forget(snapshot: Snapshot) -> tuple[Snapshot, tuple[Change, ...]]:
     """Keep the name, the rules and the count; forget everything that was ever heard."""
-    ended, changes = _end(snapshot)
-    forgotten = Snapshot(ended.identity, ended.grace, number=ended.number, seated=ended.seated)
-    return forgotten, changes
+    _, changes = _end(snapshot)
+    return unknowing(snapshot), changes
+
+
+def unknowing(snapshot: Snapshot) -> Snapshot:
+    """The same elector's snapshot with nothing heard and no seat taken."""
+    return Snapshot(
+        snapshot.identity,
+        snapshot.grace,
+        number=snapshot.number,
+        exclusive=snapshot.exclusive,
+        seated=not snapshot.exclusive,
+    )

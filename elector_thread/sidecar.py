@@ -12,11 +12,13 @@ import encodings.idna  # noqa: F401 - a forked child's first request may not be 
 import io
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from http.client import HTTPResponse as RawResponse
+from http.client import IncompleteRead
 from math import inf
 from types import TracebackType
 from typing import Any, Self
@@ -150,13 +152,14 @@ class _Link:
     def connect(self, host: str, port: int) -> socket.socket:
         """A connected socket, captured from the start, so that even connecting can be cut."""
         error: OSError | None = None
-        for family, kind, proto, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        ):
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for index, (family, kind, proto, _, address) in enumerate(addresses):
             sock = socket.socket(family, kind, proto)
             try:
                 self.capture(sock)
-                sock.settimeout(self.remaining())
+                left = self.remaining()
+                share = len(addresses) - index  # one dead address must not use up the time
+                sock.settimeout(None if left is None else left / share)
                 _configure(sock)
                 sock.connect(address)
                 return sock
@@ -275,7 +278,7 @@ class _Channel:
         self._adapter.close()
 
     def drop(self) -> None:
-        """Forget the connection after a failure without a response."""
+        """Close the connection, if there is one, without a response to close."""
         self.fresh = True
         self.link.release()
         self._adapter.close()
@@ -308,15 +311,22 @@ class Sidecar:
         Raises `ExchangeFailed`. A keep-alive connection that the elector has closed
         meanwhile is no failure: it is asked once more, on a new one.
         """
-        with self._asking:
-            assert self._get is not None, "unconfigured electors do not ask"
-            reused = not self._get.fresh
-            try:
-                return self._ask(self._get)
-            except ExchangeFailed as failure:
-                if not (reused and isinstance(failure, _Dropped)):
-                    raise
-            return self._ask(self._get)
+        assert self._get is not None, "unconfigured electors do not ask"
+        try:
+            with self._asking:
+                return self._ask_twice_if_dropped(self._get)
+        finally:
+            if self.aborted:
+                self.close()
+
+    def _ask_twice_if_dropped(self, channel: _Channel) -> tuple[str | None, float]:
+        reused = not channel.fresh
+        try:
+            return self._ask(channel)
+        except ExchangeFailed as failure:
+            if not (reused and isinstance(failure, _Dropped)):
+                raise
+        return self._ask(channel)
 
     def _ask(self, channel: _Channel) -> tuple[str | None, float]:
         asked_at = now()
@@ -362,6 +372,14 @@ class Sidecar:
         """End every exchange under way, from any thread, and refuse later ones."""
         for channel in self._channels():
             channel.link.cut()
+
+    def close(self) -> None:
+        """Close the idle GET connection. If it is not idle, whoever uses it does, after `abort`."""
+        if self._get is not None and self._asking.acquire(blocking=False):
+            try:
+                self._get.drop()
+            finally:
+                self._asking.release()
 
     @property
     def aborted(self) -> bool:
@@ -479,17 +497,23 @@ def _failure(error: Exception) -> ExchangeFailed:
         if isinstance(cause, Malformed | _LimitReached):
             return ExchangeFailed(str(cause))
     for cause in causes:
-        if isinstance(cause, TimeoutError):
-            return ExchangeFailed("no complete answer in time")
-        if isinstance(cause, ConnectionRefusedError):
-            return ExchangeFailed("connection refused")
-        if isinstance(cause, ConnectionError):
-            return _Dropped("connection lost")
-        if isinstance(cause, socket.gaierror):
-            return ExchangeFailed("the host's name cannot be resolved")
+        for kind, failure, words in _WORDS:
+            if isinstance(cause, kind):
+                return failure(words)
+        if isinstance(cause, ssl.SSLError):
+            return ExchangeFailed(f"TLS failed: {cause.reason or 'unknown'}".lower())
         if isinstance(cause, OSError) and cause.errno:
             return ExchangeFailed(os.strerror(cause.errno).lower())
     return ExchangeFailed(f"not understood as HTTP ({type(causes[-1]).__name__})")
+
+
+_WORDS: tuple[tuple[type[BaseException], type[ExchangeFailed], str], ...] = (
+    (IncompleteRead, ExchangeFailed, "cut short by the other end"),
+    (TimeoutError, ExchangeFailed, "no complete answer in time"),
+    (ConnectionRefusedError, ExchangeFailed, "connection refused"),
+    (ConnectionError, _Dropped, "connection lost"),
+    (socket.gaierror, ExchangeFailed, "the host's name cannot be resolved"),
+)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from elector_thread import Elector
+
+from .scripted import ScriptedServer
+
+FAST = {
+    "poll_interval": 0.1,
+    "reconcile_interval": 0.3,
+    "grace_period": 30.0,
+    "request_timeout": 2.0,
+}
+"""Short intervals, and a grace period that no test outlives by accident."""
+
+MakeElector = Callable[..., Elector]
+
+
+@pytest.fixture(autouse=True)
+def no_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests say themselves what the environment holds."""
+    for name in list(os.environ):
+        if name.startswith(("ELECTOR_", "NAIS_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def make_elector(server: ScriptedServer) -> Iterator[MakeElector]:
+    """Electors that talk to `server` as pod-a, stopped at the end."""
+    made: list[Elector] = []
+
+    def make(**settings: Any) -> Elector:
+        urls = {"get_url": server.get_url, "sse_url": server.sse_url}
+        if "get_url" in settings:
+            urls = {}
+        elector = Elector(**{"identity": "pod-a", **urls, **FAST, **settings})
+        made.append(elector)
+        return elector
+
+    yield make
+    for elector in made:
+        elector.stop()

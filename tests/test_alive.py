@@ -1,0 +1,90 @@
+"""`Status.alive`: what a liveness probe asks."""
+
+from __future__ import annotations
+
+import time
+from threading import Event
+
+import pytest
+
+import elector_thread.poll
+from elector_thread import Elector
+
+from .conftest import MakeElector
+from .scripted import ScriptedServer
+
+HASTY = {
+    "get_url": "http://127.0.0.1:9/",  # nobody listens there
+    "poll_interval": 0.05,
+    "reconcile_interval": 0.05,
+    "request_timeout": 0.05,
+    "grace_period": 0.2,
+}
+
+
+def wait_until_stuck(elector: Elector) -> None:
+    give_up = time.monotonic() + 10
+    while elector.status().alive:
+        assert time.monotonic() < give_up, "still counts as alive"
+        time.sleep(0.01)
+
+
+def test_an_elector_that_was_never_started_or_was_stopped_is_alive(
+    make_elector: MakeElector,
+) -> None:
+    elector = make_elector(**HASTY)
+    assert elector.status().alive
+    elector.start()
+    assert elector.stop()
+    assert elector.status().alive
+
+
+def test_an_elector_that_nobody_answers_is_alive(make_elector: MakeElector) -> None:
+    elector = make_elector(**HASTY).start()
+    assert not elector.wait_until_known(timeout=0.7)  # well beyond the grace period
+    status = elector.status()
+    assert status.alive
+    assert status.counts.failures > 0
+
+
+def test_a_stuck_poll_thread_is_not_alive(
+    make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unblock = Event()
+    monkeypatch.setattr(elector_thread.poll, "consult", lambda *_: unblock.wait(30))
+    elector = make_elector(**HASTY).start()
+    wait_until_stuck(elector)
+    unblock.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_thread_is_not_alive(
+    make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: object) -> None:
+        raise MemoryError("what no code foresees")
+
+    monkeypatch.setattr("elector_thread.dispatch.Dispatch.drain", die)
+    elector = make_elector(**HASTY).start()
+    wait_until_stuck(elector)
+
+
+def test_a_callback_that_holds_up_the_end_of_a_leadership_is_not_alive(
+    make_elector: MakeElector, server: ScriptedServer
+) -> None:
+    unblock, entered = Event(), Event()
+    server.leader = "pod-a"
+    urls = {"get_url": server.get_url, "sse_url": server.sse_url}
+    elector = make_elector(**{**HASTY, **urls, "request_timeout": 0.3, "grace_period": 0.6})
+
+    @elector.on_elected
+    def never_ends() -> None:
+        entered.set()
+        unblock.wait(30)
+
+    elector.start()
+    assert entered.wait(10)
+    assert elector.status().alive, "a slow callback alone is no fault"
+    server.elect("pod-b")
+    wait_until_stuck(elector)
+    unblock.set()

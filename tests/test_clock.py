@@ -1,0 +1,91 @@
+"""The clock, and how a pause of the whole process is told from a quiet stream."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from elector_thread import State, clock
+from elector_thread.clock import Pulse, now
+
+from .conftest import MakeElector
+from .scripted import PATIENCE, ScriptedServer, chunk, event, until
+
+
+def test_the_clock_counts_suspended_time_where_the_system_can() -> None:
+    name = "CLOCK_BOOTTIME" if hasattr(time, "CLOCK_BOOTTIME") else "CLOCK_MONOTONIC"
+    before = time.clock_gettime(getattr(time, name))
+    assert before <= now() <= now() <= time.clock_gettime(getattr(time, name))
+
+
+def test_without_a_pulse_everything_is_new() -> None:
+    assert Pulse().earliest_arrival(123.0) == 123.0
+
+
+def test_within_the_promised_time_what_is_read_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    instant = 100.0
+    monkeypatch.setattr(clock, "now", lambda: instant)
+    pulse = Pulse()
+    pulse.beat(lasts=5.0)
+    assert pulse.earliest_arrival(105.9) == 105.9
+
+
+def test_after_a_pause_it_may_be_as_old_as_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    instant = 100.0
+    monkeypatch.setattr(clock, "now", lambda: instant)
+    pulse = Pulse()
+    pulse.beat(lasts=5.0)
+    assert pulse.earliest_arrival(3700.0) == 100.0
+
+
+def test_news_that_lay_in_the_buffer_during_a_pause_makes_no_leader(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour passes between two beats; the event that is read then may be an hour old."""
+    server.leader = "pod-b"
+    elector = make_elector(poll_interval=20, reconcile_interval=20, grace_period=40)
+    elector.start()
+    server.wait_streams()
+    until(lambda: elector.status().counts.events == 1 and elector.status().counts.answers == 1)
+    began: list[object] = []
+    elector.on_elected(began.append)
+    hour_later = now() + 3600
+    for module in ("cell", "stream", "elector", "poll", "leadership", "dispatch"):
+        name = f"elector_thread.{module}.now"
+        monkeypatch.setattr(name, lambda: hour_later, raising=False)
+    server.send_to_streams(chunk(event("pod-a")))
+    until(lambda: elector.status().counts.events == 2)
+    assert elector.state is State.UNKNOWN
+    assert began == []
+
+
+def test_reads_and_events_at_the_same_time_never_disagree(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """Four threads read while leadership flips: a leader is always ourselves."""
+    elector = make_elector().start()
+    server.wait_streams()
+    done, wrong = threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            status = elector.status()
+            if status.is_leader is not (status.state is State.LEADER):
+                wrong.append(status)
+            if status.is_leader and status.leader != "pod-a":
+                wrong.append(status)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for _ in range(100):
+        server.elect("pod-a")
+        server.elect("pod-b")
+    until(lambda: elector.status().counts.events >= 200)
+    done.set()
+    for reader in readers:
+        reader.join(PATIENCE)
+    assert wrong == []
+    assert elector.leader == "pod-b"

@@ -1,0 +1,609 @@
+"""The promises about the truth and about asking politely, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from elector_thread import (
+    Elector,
+    ElectorUnavailableError,
+    LeaderChange,
+    State,
+    stream,
+)
+from elector_thread.clock import now
+
+from .conftest import MakeElector
+from .scripted import (
+    CHUNKED_SSE_HEAD,
+    PATIENCE,
+    Connection,
+    ScriptedServer,
+    answer,
+    chunk,
+    event,
+    result,
+    until,
+)
+
+SHORT_GRACE = {"grace_period": 1.5, "request_timeout": 0.5}
+
+
+def eventually(elector: Elector, state: State) -> None:
+    wait = elector.wait_until_leader if state is State.LEADER else elector.wait_until_known
+    assert wait(PATIENCE)
+    assert elector.state is state
+
+
+class Heard:
+    """A handler that records leader changes and lets a test wait for the next."""
+
+    def __init__(self, elector: Elector) -> None:
+        self.changes: list[LeaderChange] = []
+        self._condition = threading.Condition()
+        elector.on_leader_change(self.hear)
+
+    def hear(self, change: LeaderChange) -> None:
+        with self._condition:
+            self.changes.append(change)
+            self._condition.notify_all()
+
+    def wait(self, current: str) -> None:
+        with self._condition:
+            assert self._condition.wait_for(
+                lambda: bool(self.changes) and self.changes[-1].current == current, PATIENCE
+            ), f"never heard of {current}: {self.changes}"
+
+
+# --- truth --------------------------------------------------------------------------------
+
+
+def test_unknown_until_the_first_result_then_who_it_says(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    elector = make_elector()
+    assert elector.state is State.UNKNOWN
+    elector.start()
+    server.wait_streams()
+    server.wait_gets(2)
+    assert (elector.state, elector.leader, elector.is_leader) == (State.UNKNOWN, None, False)
+    server.elect("pod-b")
+    eventually(elector, State.FOLLOWER)
+    assert (elector.leader, elector.is_leader) == ("pod-b", False)
+    server.elect("pod-a")
+    eventually(elector, State.LEADER)
+    assert (elector.leader, elector.is_leader) == ("pod-a", True)
+
+
+def test_the_name_is_compared_exactly(server: ScriptedServer, make_elector: MakeElector) -> None:
+    for name in ("pod-a ", "POD-A", "pod-a.", "pod-"):
+        server.leader = name
+        assert make_elector().refresh().state is State.FOLLOWER
+
+
+def test_leadership_runs_out_without_confirmation_and_comes_back(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(**SHORT_GRACE).start()
+    eventually(elector, State.LEADER)
+    ended = threading.Event()
+    elector.on_demoted(ended.set)
+    server.on_get = server.on_stream = Connection.reset
+    server.drop_streams()
+    assert elector.is_leader, "a dropped stream alone is no demotion"
+    assert ended.wait(PATIENCE)
+    assert (elector.state, elector.leader) == (State.UNKNOWN, None)
+    server.on_get = lambda connection: connection.send(answer(result("pod-a")))
+    eventually(elector, State.LEADER)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b"", b"pod-b", b'{"name":7}', b"[" * 60000],
+    ids=["empty", "nothing", "text", "number", "deep"],
+)
+def test_what_confirms_nothing_demotes_nobody_by_itself(
+    server: ScriptedServer, make_elector: MakeElector, body: bytes
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector().start()
+    eventually(elector, State.LEADER)
+    server.wait_streams()
+    server.on_get = lambda connection: connection.send(answer(body))
+    server.send_to_streams(chunk(b"data: " + body + b"\n\n"))
+    server.wait_gets(3)
+    assert elector.is_leader
+
+
+def test_what_confirms_nothing_extends_nothing(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(**SHORT_GRACE).start()
+    eventually(elector, State.LEADER)
+    ended = threading.Event()
+    elector.on_demoted(ended.set)
+    server.leader = None
+    server.push(None)
+    assert ended.wait(PATIENCE)
+    assert elector.status().counts.failures == 0, "{} is an answer"
+
+
+def test_an_answer_on_its_way_does_not_overwrite_newer_news(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    asked, release, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(connection: Connection) -> None:
+        asked.set()
+        release.wait(PATIENCE)
+        connection.send(answer(result("pod-a")))
+        answered.set()
+
+    server.on_get = slow
+    elector = make_elector(request_timeout=10.0, grace_period=60.0)
+    heard = Heard(elector)
+    elector.start()
+    server.wait_streams()
+    assert asked.wait(PATIENCE)
+    server.push("pod-b")
+    heard.wait("pod-b")
+    server.on_get = lambda connection: connection.send(answer(result("pod-c")))
+    release.set()
+    heard.wait("pod-c")
+    assert [change.current for change in heard.changes] == ["pod-b", "pod-c"]
+
+
+def test_get_wins_over_a_silent_stream(server: ScriptedServer, make_elector: MakeElector) -> None:
+    server.leader = "pod-a"
+    elector = make_elector().start()
+    eventually(elector, State.LEADER)
+    server.wait_streams()
+    server.leader = "pod-b"  # and the stream, still open, never says so
+    ended = threading.Event()
+    elector.on_demoted(ended.set)
+    assert ended.wait(PATIENCE)
+    assert elector.leader == "pod-b"
+    assert len(server.streams) == 1, "a silent stream is not reconnected"
+    assert server.stream_requests == 1
+
+
+def test_news_that_came_in_together_only_shows_its_end(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """Buffered news must not make us leader for a moment that is already over."""
+    server.leader = "pod-b"
+    elector = make_elector(poll_interval=10, reconcile_interval=10)
+    heard = Heard(elector)
+    began: list[object] = []
+    elector.on_elected(began.append)
+    elector.start()
+    server.wait_streams()
+    heard.wait("pod-b")
+    server.push("pod-a", "pod-c")
+    heard.wait("pod-c")
+    assert heard.changes[1:] == [LeaderChange("pod-b", "pod-a"), LeaderChange("pod-a", "pod-c")]
+    assert began == []
+
+
+def test_old_electors_without_a_stream_are_polled(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    server.on_stream = server.on_get  # the catch-all
+    elector = make_elector().start()
+    eventually(elector, State.FOLLOWER)
+    server.wait_gets(5)
+    server.leader = "pod-a"
+    eventually(elector, State.FOLLOWER if elector.leader == "pod-b" else State.LEADER)
+    assert elector.wait_until_leader(PATIENCE)
+    assert server.stream_requests == 1
+    assert elector.status().stream == "absent"
+
+
+def test_polling_alone(server: ScriptedServer, make_elector: MakeElector) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(get_url=server.get_url).start()
+    eventually(elector, State.LEADER)
+    assert server.stream_requests == 0
+    assert elector.status().stream == "off"
+
+
+# --- politeness ---------------------------------------------------------------------------
+
+
+def test_one_stream_and_one_connection_for_get(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    make_elector().start()
+    server.wait_streams()
+    server.wait_gets(5)
+    assert (server.connections, server.stream_requests) == (2, 1)
+
+
+def test_a_lost_stream_makes_poll_ask_at_once_and_faster(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(poll_interval=0.1, reconcile_interval=20.0).start()
+    server.wait_streams()
+    eventually(elector, State.LEADER)
+    server.on_stream = Connection.reset
+    goal = server.gets + 4
+    server.drop_streams()
+    server.wait_for(lambda: server.gets >= goal)
+
+
+def test_reconnects_back_off(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    enough = threading.Event()
+
+    def record(self: stream.Stream, seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) >= 12:
+            enough.set()
+            self._stopping.wait(PATIENCE)
+
+    monkeypatch.setattr(stream.Stream, "_sleep", record)
+    server.on_stream = Connection.reset
+    make_elector().start()
+    assert enough.wait(PATIENCE)
+    assert all(0 <= pause <= min(300, 2**attempt) for attempt, pause in enumerate(pauses))
+    assert len(set(pauses)) > 6, "jitter"
+
+
+def test_where_there_is_no_stream_it_is_asked_for_rarely(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    slept = threading.Event()
+
+    def record(self: stream.Stream, seconds: float) -> None:
+        pauses.append(seconds)
+        slept.set()
+        self._stopping.wait(PATIENCE)
+
+    monkeypatch.setattr(stream.Stream, "_sleep", record)
+    server.on_stream = lambda c: c.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    make_elector().start()
+    assert slept.wait(PATIENCE)
+    assert pauses == [300.0]
+
+
+def test_a_recovered_get_cuts_the_pause_short_once(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    def fail(connection: Connection) -> None:
+        connection.send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+
+    good, server.on_get = server.on_get, fail
+    server.on_stream = lambda c: c.send(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+    elector = make_elector().start()
+    server.wait_for(lambda: server.stream_requests == 1)
+    server.wait_gets(1)
+    server.on_get = good
+    server.wait_for(lambda: server.stream_requests == 2)  # and not after 300 s
+    for behaviour in (fail, good):
+        server.on_get = behaviour
+        server.wait_gets(2)
+    assert server.stream_requests == 2
+    assert elector.status().stream == "absent"
+
+
+def test_a_long_healthy_life_resets_the_back_off(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every life counts as healthy here: no pause at all between one and the next row."""
+    monkeypatch.setattr(stream, "HEALTHY_LIFE", 0.0)
+    pauses: list[float] = []
+    monkeypatch.setattr(stream.Stream, "_sleep", lambda _, seconds: pauses.append(seconds))
+    server.on_stream = lambda c: (c.send(CHUNKED_SSE_HEAD + chunk(event("pod-b"))), c.shut())
+    make_elector().start()
+    server.wait_for(lambda: server.stream_requests >= 5)
+    assert pauses == []
+
+
+def test_asked_to_wait_poll_waits_but_not_beyond_the_grace(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    busy = b"HTTP/1.1 429 No\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"
+    server.on_get = lambda connection: connection.send(busy)
+    make_elector(get_url=server.get_url, poll_interval=0.05, reconcile_interval=0.5).start()
+    began = now()
+    server.wait_gets(3)
+    assert now() - began >= 2 * 0.5 - 0.1
+
+
+# --- refresh, the simple API --------------------------------------------------------------
+
+
+def test_refresh_alone_is_enough(server: ScriptedServer, make_elector: MakeElector) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()
+    before = set(threading.enumerate())
+    status = elector.refresh()
+    assert status.is_leader
+    assert elector.is_leader
+    assert not [
+        thread
+        for thread in set(threading.enumerate()) - before
+        if thread.name.startswith("elector-")
+    ]
+    server.leader = "pod-b"
+    assert elector.refresh().leader == "pod-b"
+    assert not elector.is_leader
+    assert server.connections == 1
+
+
+def test_refresh_confirms_only_for_the_grace_period(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(
+        poll_interval=0.05, reconcile_interval=0.05, request_timeout=0.1, grace_period=0.2
+    )
+    assert elector.refresh().is_leader
+    until = now() + PATIENCE
+    while elector.is_leader:
+        assert now() < until
+    assert elector.state is State.UNKNOWN
+
+
+def test_refresh_before_the_first_election_is_no_error(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    status = make_elector().refresh()
+    assert (status.state, status.counts.answers, status.last_error) == (State.UNKNOWN, 1, None)
+
+
+def test_refresh_says_why_there_is_no_answer(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()
+    elector.refresh()
+    server.close()
+    with pytest.raises(ElectorUnavailableError, match="connection refused") as caught:
+        elector.refresh()
+    assert caught.value.__context__ is None
+    assert elector.is_leader, "an error demotes nobody by itself"
+
+
+def test_refresh_ended_by_stop_says_so(server: ScriptedServer, make_elector: MakeElector) -> None:
+    asked, failures = threading.Event(), []
+    server.on_get = lambda connection: (asked.set(), connection.wait_gone())
+    elector = make_elector(request_timeout=15.0)
+
+    def refresh() -> None:
+        with pytest.raises(ElectorUnavailableError, match="stopped") as caught:
+            elector.refresh()
+        failures.append(caught.value)
+
+    thread = threading.Thread(target=refresh)
+    thread.start()
+    assert asked.wait(PATIENCE)
+    elector.stop()
+    thread.join(PATIENCE)
+    assert len(failures) == 1
+    assert elector.status().counts.failures == 0
+
+
+# --- waiting ------------------------------------------------------------------------------
+
+
+def test_waiting_starts_what_was_never_started(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector()
+    assert elector.wait_until_known(PATIENCE)
+    assert elector.leader == "pod-b"
+    assert not elector.wait_until_leader(0.01)
+    server.elect("pod-a")
+    assert elector.wait_until_leader(PATIENCE)
+
+
+def test_stop_ends_a_wait(server: ScriptedServer, make_elector: MakeElector) -> None:
+    elector = make_elector().start()
+    server.wait_streams()
+    results: list[bool] = []
+    entered = threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        results.append(elector.wait_until_leader())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert entered.wait(PATIENCE)
+    elector.stop()
+    thread.join(PATIENCE)
+    assert results == [False]
+    assert not elector.wait_until_known(), "stopped: it will not become known"
+
+
+# --- the status ---------------------------------------------------------------------------
+
+
+def test_the_status_is_json_and_consistent(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector().start()
+    server.wait_streams()
+    eventually(elector, State.LEADER)
+    status = elector.status()
+    shown = json.loads(json.dumps(status.as_dict()))
+    assert shown["state"] == "leader"
+    assert shown["is_leader"] is True
+    assert shown["leader"] == shown["identity"] == "pod-a"
+    assert shown["leadership"] == 1
+    assert shown["running"] is True
+    assert 0 <= shown["age"] < 30 - shown["expires_in"] + 0.1
+    assert (shown["scope"], shown["seated"]) == ("pod", None)
+    elector.stop()
+    status = elector.status()
+    assert (status.state, status.running, status.stream) == (State.UNKNOWN, False, "off")
+    assert (status.age, status.expires_in, status.leadership) == (None, None, None)
+    assert (status.counts.elected, status.counts.demoted) == (1, 1)
+
+
+def test_the_repr_tells_the_state_and_no_secret(server: ScriptedServer) -> None:
+    url = f"http://user:secret@127.0.0.1:{server.port}/"
+    elector = Elector(get_url=url, identity="pod-a")
+    assert repr(elector) == f"<Elector 'pod-a' UNKNOWN at http://127.0.0.1:{server.port}/>"
+
+
+# --- unconfigured -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "state", "leader"),
+    [("lead", State.LEADER, "pod-a"), ("follow", State.FOLLOWER, None)],
+)
+def test_unconfigured_work_assumes_what_it_is_told(
+    choice: str, state: State, leader: str | None
+) -> None:
+    began = threading.Event()
+    with Elector(identity="pod-a", when_unconfigured=choice) as elector:
+        elector.on_elected(began.set)
+        assert elector.wait_until_known(PATIENCE)
+        assert (elector.state, elector.leader) == (state, leader)
+        assert began.wait(PATIENCE if choice == "lead" else 0.05) is (choice == "lead")
+        assert elector.status().expires_in is None
+    assert elector.state is State.UNKNOWN
+    assert elector.refresh().state is state
+
+
+# --- logging ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="elector_thread")
+    return caplog
+
+
+def lines(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in log.records]
+
+
+def test_an_outage_is_one_line_at_its_begin_and_one_at_its_end(
+    server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector().start()
+    eventually(elector, State.FOLLOWER)
+    server.wait_streams()
+    assert lines(log) == []
+    good = server.on_get
+    server.on_get = server.on_stream = Connection.reset
+    server.drop_streams()
+    until(lambda: elector.status().counts.failures >= 5)
+    ((level, text),) = lines(log)
+    assert level == "WARNING"
+    assert f"http://127.0.0.1:{server.port}/" in text
+    assert "connection lost" in text
+    server.on_get, server.on_stream = good, server.serve_stream
+    server.wait_streams()
+    server.wait_gets(2)
+    ((level, text),) = lines(log)[1:]
+    assert (level, text.split(",")[0]) == (
+        "INFO",
+        f"the elector at http://127.0.0.1:{server.port}/ answers again",
+    )
+
+
+def test_a_stream_out_of_order_is_one_line_and_what_it_says_is_escaped(
+    server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector().start()
+    server.wait_streams()
+    server.wait_gets(1)
+    for _ in range(5):
+        server.send_to_streams(chunk(b"data: \x1b[31mboo\n\n"))
+    until(lambda: elector.status().counts.unreadable == 5)
+    ((level, text),) = lines(log)
+    assert (level, r"\x1b[31mboo" in text, "\x1b" in text) == ("WARNING", True, False)
+    assert elector.status().state is State.FOLLOWER
+
+
+def test_leadership_is_logged(
+    server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector().start()
+    elector.wait_until_leader(PATIENCE)
+    told = threading.Event()
+    elector.on_elected(told.set)
+    assert told.wait(PATIENCE)
+    elector.stop()
+    assert lines(log) == [
+        ("INFO", "pod-a leads (leadership 1)"),
+        ("INFO", "pod-a leads no longer (leadership 1)"),
+    ]
+
+
+def test_no_stream_here_is_one_line(
+    server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
+) -> None:
+    server.on_stream = lambda c: c.send(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+    elector = make_elector().start()
+    until(lambda: elector.status().stream == "absent")
+    server.wait_gets(3)
+    assert lines(log) == [
+        ("INFO", "no event stream here: HTTP 404 to the stream's GET; polling alone")
+    ]
+
+
+# --- threads ------------------------------------------------------------------------------
+
+
+def elector_threads() -> list[Any]:
+    return [t for t in threading.enumerate() if t.name.startswith("elector-")]
+
+
+def test_three_daemon_threads_with_names_and_none_after_stop(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    before = set(elector_threads())
+    elector = make_elector().start()
+    mine = [thread for thread in elector_threads() if thread not in before]
+    assert sorted(t.name for t in mine) == ["elector-dispatch", "elector-poll", "elector-stream"]
+    assert all(thread.daemon for thread in mine)
+    assert elector.start() is elector
+    assert len([t for t in elector_threads() if t not in before]) == 3
+    assert elector.stop()
+    assert not any(thread.is_alive() for thread in mine)
+
+
+def test_an_unforeseen_error_in_a_thread_is_loud_and_not_the_end(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    server.leader = "pod-a"
+    broken = {"poll": threading.Event(), "stream": threading.Event()}
+
+    def bug(name: str) -> None:
+        broken[name].set()
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("elector_thread.poll.consult", lambda *_: bug("poll"))
+        patched.setattr("elector_thread.stream.parse_leader", lambda *_: bug("stream"))
+        elector = make_elector().start()
+        assert broken["poll"].wait(PATIENCE)
+        assert broken["stream"].wait(PATIENCE)
+    eventually(elector, State.LEADER)
+    assert [level for level, _ in lines(log)].count("CRITICAL") == 2

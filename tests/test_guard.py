@@ -1,0 +1,282 @@
+"""``@only_on_leader``: who runs, what the others get, and the one wait at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pickle
+import threading
+from typing import Any
+
+import pytest
+
+from elector_thread import (
+    SKIPPED,
+    Elector,
+    ElectorError,
+    NotLeaderError,
+    configure,
+    default,
+    default_elector,
+    only_on_leader,
+)
+from elector_thread.clock import now
+
+from .conftest import FAST, MakeElector
+from .scripted import PATIENCE, ScriptedServer
+
+
+@pytest.fixture
+def leader(server: ScriptedServer, make_elector: MakeElector) -> Elector:
+    server.leader = "pod-a"
+    elector = make_elector()
+    elector.refresh()
+    return elector
+
+
+@pytest.fixture
+def follower(server: ScriptedServer, make_elector: MakeElector) -> Elector:
+    server.leader = "pod-b"
+    elector = make_elector()
+    elector.refresh()
+    return elector
+
+
+def add(a: int, b: int = 1) -> int:
+    """Adds."""
+    return a + b
+
+
+def test_the_leader_runs_it(leader: Elector) -> None:
+    assert leader.only_on_leader(add)(1, b=2) == 3
+    assert leader.only_on_leader(raises=True)(add)(1) == 2
+    assert only_on_leader(elector=leader)(add)(1) == 2
+
+
+def test_a_follower_skips_it(follower: Elector) -> None:
+    ran: list[int] = []
+    result = follower.only_on_leader(ran.append)(1)
+    assert result is SKIPPED
+    assert ran == []
+
+
+def test_skipped_is_false_and_survives_pickling() -> None:
+    assert not SKIPPED
+    assert repr(SKIPPED) == "SKIPPED"
+    assert pickle.loads(pickle.dumps(SKIPPED)) is SKIPPED
+
+
+def test_otherwise_is_a_value_or_a_function_of_the_same_arguments(follower: Elector) -> None:
+    assert follower.only_on_leader(otherwise=0)(add)(1) == 0
+    assert follower.only_on_leader(otherwise=lambda a, b: a * b)(add)(3, b=4) == 12
+
+
+def test_raises_names_the_function(follower: Elector) -> None:
+    with pytest.raises(NotLeaderError, match="add runs on the leader") as caught:
+        follower.only_on_leader(raises=True)(add)(1)
+    assert isinstance(caught.value, ElectorError)
+
+
+def test_it_looks_like_the_function(leader: Elector) -> None:
+    guarded = leader.only_on_leader(add)
+    assert guarded.__name__ == "add"
+    assert guarded.__doc__ == "Adds."
+    assert inspect.signature(guarded) == inspect.signature(add)
+
+
+def test_methods_of_every_kind(leader: Elector, follower: Elector) -> None:
+    for elector, expected in ((leader, "ran"), (follower, SKIPPED)):
+
+        class Job:
+            @elector.only_on_leader
+            def method(self) -> str:
+                assert isinstance(self, Job)
+                return "ran"
+
+            @classmethod
+            @elector.only_on_leader
+            def of_class(cls) -> str:
+                assert cls is Job
+                return "ran"
+
+            @staticmethod
+            @elector.only_on_leader
+            def static() -> str:
+                return "ran"
+
+        assert Job().method() is expected or Job().method() == expected
+        assert Job.of_class() == expected
+        assert Job.static() == expected
+
+
+def test_async_functions(leader: Elector, follower: Elector) -> None:
+    async def job(value: int) -> int:
+        await asyncio.sleep(0)
+        return value
+
+    async def instead(value: int) -> int:
+        return -value
+
+    assert inspect.iscoroutinefunction(leader.only_on_leader(job))
+    assert asyncio.run(leader.only_on_leader(job)(7)) == 7
+    assert asyncio.run(follower.only_on_leader(job)(7)) is SKIPPED
+    assert asyncio.run(follower.only_on_leader(otherwise=instead)(job)(7)) == -7
+    with pytest.raises(NotLeaderError):
+        asyncio.run(follower.only_on_leader(raises=True)(job)(7))
+
+
+def generator() -> Any:
+    yield
+
+
+async def async_generator() -> Any:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("thing", "hint"),
+    [
+        (generator, "generator"),
+        (async_generator, "generator"),
+        (int, "expected a function"),
+        (7, "expected a function"),
+        (staticmethod(add), "below @staticmethod"),
+        (classmethod(add), "below @classmethod"),
+    ],
+)
+def test_what_cannot_be_guarded_is_told_at_decoration(
+    leader: Elector, thing: Any, hint: str
+) -> None:
+    with pytest.raises(TypeError, match=hint):
+        leader.only_on_leader(thing)
+
+
+# --- the first word --------------------------------------------------------------------------
+
+
+def test_a_script_that_has_just_started_waits_for_the_first_word(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()  # not even started
+    assert elector.only_on_leader(add)(1) == 2
+    assert elector.status().running
+
+
+def test_the_wait_ends_with_the_word(server: ScriptedServer, make_elector: MakeElector) -> None:
+    elector = make_elector().start()
+    server.wait_streams()
+    results: list[Any] = []
+    guarded = elector.only_on_leader(wait=PATIENCE)(add)
+    thread = threading.Thread(target=lambda: results.append(guarded(1)))
+    thread.start()
+    server.elect("pod-a")
+    thread.join(PATIENCE)
+    assert results == [2]
+
+
+def test_in_vain_it_waits_only_once(server: ScriptedServer, make_elector: MakeElector) -> None:
+    elector = make_elector().start()
+    guarded = elector.only_on_leader(wait=0.2)(add)
+    began = now()
+    assert guarded(1) is SKIPPED
+    assert now() - began >= 0.2
+    began = now()
+    for _ in range(100):
+        assert guarded(1) is SKIPPED
+    assert now() - began < 0.2
+
+
+def test_the_async_wait_does_not_block_the_loop(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    elector = make_elector().start()
+    server.wait_streams()
+
+    async def job() -> str:
+        return "ran"
+
+    async def main() -> Any:
+        waiting = asyncio.ensure_future(elector.only_on_leader(wait=PATIENCE)(job)())
+        await asyncio.sleep(0.01)  # the loop is free
+        server.elect("pod-a")
+        return await waiting
+
+    assert asyncio.run(main()) == "ran"
+
+
+def test_nobody_waits_for_a_stopped_elector(make_elector: MakeElector) -> None:
+    elector = make_elector().start()
+    elector.stop()
+    began = now()
+    assert elector.only_on_leader(add)(1) is SKIPPED
+    assert now() - began < 1.0
+    assert not elector.status().running
+
+
+def test_lost_contact_is_not_waited_for(server: ScriptedServer, make_elector: MakeElector) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(grace_period=0.8, request_timeout=0.3).start()
+    assert elector.wait_until_leader(PATIENCE)
+    ended = threading.Event()
+    elector.on_demoted(ended.set)
+    server.close()
+    assert ended.wait(PATIENCE)
+    began = now()
+    assert elector.only_on_leader(add)(1) is SKIPPED
+    assert now() - began < 1.0
+
+
+# --- the process-wide elector ----------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh_default(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(default, "_default", None)
+    monkeypatch.setattr(default, "_handed_out", False)
+    yield
+    if default._default is not None:
+        default._default.stop()
+
+
+@pytest.mark.usefixtures("fresh_default")
+def test_the_default_elector_comes_from_the_environment_at_the_first_call(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded = only_on_leader(add)
+    server.leader = "pod-a"
+    monkeypatch.setenv("ELECTOR_GET_URL", server.get_url)
+    monkeypatch.setenv("ELECTOR_SSE_URL", server.sse_url)
+    monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", "pod-a")
+    assert server.connections == 0
+    assert guarded(1) == 2
+    assert default_elector() is default_elector()
+    assert default_elector().status().running
+
+
+@pytest.mark.usefixtures("fresh_default")
+def test_configure_comes_first_or_not_at_all(server: ScriptedServer) -> None:
+    configure(get_url="http://127.0.0.1:1/")
+    configure(get_url=server.get_url, identity="pod-x", **FAST)
+    assert server.connections == 0
+    assert default_elector().identity == "pod-x"
+    with pytest.raises(ElectorError, match="too late"):
+        configure()
+
+
+@pytest.mark.usefixtures("fresh_default")
+def test_the_default_elector_is_made_once(server: ScriptedServer) -> None:
+    configure(get_url=server.get_url, **FAST)
+    barrier, found = threading.Barrier(8), []
+
+    def find() -> None:
+        barrier.wait()
+        found.append(default_elector())
+
+    threads = [threading.Thread(target=find) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(found) == 8
+    assert len(set(map(id, found))) == 1

@@ -1,0 +1,259 @@
+"""Starting and stopping: prompt, repeatable, in order, and never in the way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from elector_thread import Elector, Leadership, State, life
+from elector_thread.clock import now
+
+from .conftest import MakeElector
+from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer
+
+
+def test_start_neither_blocks_nor_fails_without_an_elector() -> None:
+    elector = Elector(get_url="http://127.0.0.1:1/", sse_url="http://127.0.0.1:1/sse")
+    began = now()
+    with elector:
+        assert now() - began < 0.5
+        assert elector.state is State.UNKNOWN
+
+
+def test_stop_demotes_first_and_wakes_a_blocked_read_at_once(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(poll_interval=10, reconcile_interval=10).start()
+    server.wait_streams()
+    assert elector.wait_until_leader(PATIENCE)
+    began = now()
+    assert elector.stop()
+    assert now() - began < 0.1 * 5, "five times the promise, for a busy machine"
+    assert elector.state is State.UNKNOWN
+    server.wait_for(lambda: not server.streams)
+
+
+@pytest.mark.parametrize("phase", ["headers", "body", "back-off"])
+def test_stop_is_prompt_in_every_phase_of_the_stream(
+    server: ScriptedServer, make_elector: MakeElector, phase: str
+) -> None:
+    reached = threading.Event()
+
+    def handler(connection: Connection) -> None:
+        if phase == "body":
+            connection.send(CHUNKED_SSE_HEAD)
+        reached.set()
+        if phase == "back-off":
+            connection.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        else:
+            connection.wait_gone()
+
+    server.on_stream = handler
+    elector = make_elector(request_timeout=20.0, grace_period=60.0).start()
+    assert reached.wait(PATIENCE)
+    began = now()
+    assert elector.stop()
+    assert now() - began < 1.0
+
+
+def test_stop_is_prompt_while_get_hangs(server: ScriptedServer, make_elector: MakeElector) -> None:
+    asked = threading.Event()
+    server.on_get = lambda connection: (asked.set(), connection.wait_gone())
+    elector = make_elector(request_timeout=20.0, grace_period=60.0).start()
+    assert asked.wait(PATIENCE)
+    began = now()
+    assert elector.stop()
+    assert now() - began < 1.0
+    assert elector.status().counts.failures == 0
+
+
+def test_stop_is_idempotent_and_harmless_before_start(make_elector: MakeElector) -> None:
+    elector = make_elector()
+    assert elector.stop()
+    assert elector.stop()
+    elector.start()
+    assert elector.stop()
+    assert elector.stop()
+
+
+def test_stop_says_no_when_a_callback_would_not_end_and_yes_once_it_has(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()
+    entered, release = threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        entered.set()
+        release.wait(PATIENCE)
+
+    elector.on_elected(stuck)
+    elector.start()
+    assert entered.wait(PATIENCE)
+    assert not elector.stop(timeout=0.05)
+    assert not elector.is_leader
+    release.set()
+    assert elector.stop(timeout=None)
+
+
+def test_restarted_it_begins_anew(server: ScriptedServer, make_elector: MakeElector) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()
+    numbers: list[int] = []
+    elector.on_elected(lambda leadership: numbers.append(leadership.number))
+    for _ in range(3):
+        elector.start()
+        assert elector.wait_until_leader(PATIENCE)
+        told = threading.Event()
+        elector.on_elected(told.set)
+        assert told.wait(PATIENCE)
+        assert elector.stop()
+    assert numbers == [1, 2, 3]
+
+
+def test_callbacks_of_two_lives_never_overlap(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()
+    entered, release = threading.Event(), threading.Event()
+    inside, overlaps, finished = [], [], threading.Semaphore(0)
+
+    def slow(leadership: Leadership) -> None:
+        if inside:
+            overlaps.append(leadership.number)
+        inside.append(leadership.number)
+        entered.set()
+        release.wait(PATIENCE)
+        inside.clear()
+        finished.release()
+
+    elector.on_elected(slow)
+    elector.start()
+    assert entered.wait(PATIENCE)
+    assert not elector.stop(timeout=0)
+    elector.start()
+    assert elector.wait_until_leader(PATIENCE)
+    release.set()
+    assert finished.acquire(timeout=PATIENCE)
+    assert finished.acquire(timeout=PATIENCE), "the second leadership is told, later"
+    assert overlaps == []
+
+
+def test_an_ended_lifes_last_words_count_for_nothing(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    asked, release, sent = threading.Event(), threading.Event(), threading.Event()
+    good = server.on_get
+
+    def late(connection: Connection) -> None:
+        asked.set()
+        release.wait(PATIENCE)
+        good(connection)
+        sent.set()
+
+    server.leader, server.on_get = "pod-a", late
+    elector = make_elector(get_url=server.get_url, request_timeout=20.0, grace_period=60.0).start()
+    assert asked.wait(PATIENCE)
+    elector.stop(timeout=0)
+    release.set()
+    assert sent.wait(PATIENCE)
+    assert elector.stop(timeout=PATIENCE)
+    assert elector.state is State.UNKNOWN
+
+
+def test_start_and_stop_from_many_threads(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()
+    barrier = threading.Barrier(4)
+
+    def churn() -> None:
+        barrier.wait()
+        for _ in range(10):
+            elector.start()
+            elector.stop(timeout=0)
+
+    threads = [threading.Thread(target=churn) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert elector.stop()
+    assert elector.state is State.UNKNOWN
+    elector.start()
+    assert elector.wait_until_leader(PATIENCE)
+
+
+def test_no_more_threads_is_an_error_that_leaves_nothing_behind(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()
+
+    class Refused(threading.Thread):
+        def start(self) -> None:
+            if self.name == "elector-stream":
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patched:
+        patched.setattr(life, "Thread", Refused)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            elector.start()
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("elector-"):
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+    assert not elector.status().running
+    elector.start()
+    assert elector.wait_until_leader(PATIENCE)
+
+
+def test_exit_steps_down_quietly(server: ScriptedServer) -> None:
+    """The interpreter ends without `stop`: on_demoted still runs, and nothing else is said."""
+    server.leader = "pod-a"
+    script = f"""
+from elector_thread import Elector
+elector = Elector(get_url={server.get_url!r}, sse_url={server.sse_url!r}, identity="pod-a")
+elector.on_demoted(lambda: print("stepped down", elector.is_leader, flush=True))
+told = __import__("threading").Event()
+elector.on_elected(told.set)
+elector.start()
+assert told.wait(10)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stepped down False\n", "")
+
+
+@pytest.mark.parametrize("use", ["refresh()", "start().wait_until_known(10)"])
+def test_exit_leaves_no_socket_open(server: ScriptedServer, use: str) -> None:
+    server.leader = "pod-a"
+    script = f"""
+from elector_thread import Elector
+elector = Elector(get_url={server.get_url!r}, identity="pod-b")
+elector.{use}
+"""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -1,0 +1,237 @@
+"""``scope="process"``: exactly one process of the pod, and another soon after it died."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from elector_thread import ConfigurationError, Elector, State
+from elector_thread.clock import now
+from elector_thread.seat import default_path
+
+from .conftest import FAST, MakeElector
+from .scripted import PATIENCE, ScriptedServer, until
+
+CHILD = """
+import sys, threading
+from elector_thread import Elector
+get_url, sse_url, lock_path = sys.argv[1:]
+elector = Elector(get_url=get_url, sse_url=sse_url, identity="pod-a", scope="process",
+                  lock_path=lock_path, reconcile_interval=1, poll_interval=1)
+elector.on_elected(lambda: print("elected", flush=True))
+elector.on_demoted(lambda: print("demoted", flush=True))
+elector.start()
+elector.wait_until_known(10)
+print("known", flush=True)
+sys.stdin.read()
+elector.stop()
+"""
+
+
+class Worker:
+    """Another process of the same pod."""
+
+    def __init__(self, server: ScriptedServer, lock: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, server.get_url, server.sse_url, str(lock)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+
+    def says(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self.process.communicate(timeout=PATIENCE)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "pod.seat"
+
+
+@pytest.fixture
+def worker(server: ScriptedServer, lock: Path) -> Iterator[Worker]:
+    server.leader = "pod-a"
+    other = Worker(server, lock)
+    assert {other.says(), other.says()} == {"elected", "known"}
+    yield other
+    if other.process.poll() is None:
+        other.kill()
+
+
+def test_one_process_leads_and_when_it_is_killed_another_does(
+    worker: Worker, server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    elector = make_elector(scope="process", lock_path=lock).start()
+    assert elector.wait_until_known(PATIENCE)
+    status = elector.status()
+    assert (status.state, status.leader, status.seated) == (State.FOLLOWER, "pod-a", False)
+    assert not elector.wait_until_leader(1.5), "the seat is taken, try after try"
+    worker.kill()
+    began = now()
+    assert elector.wait_until_leader(PATIENCE)
+    assert now() - began < 5
+    assert elector.status().seated is True
+
+
+def test_a_stopped_elector_gives_the_seat_to_the_next(
+    worker: Worker, make_elector: MakeElector, lock: Path
+) -> None:
+    elector = make_elector(scope="process", lock_path=lock).start()
+    assert elector.wait_until_known(PATIENCE)
+    assert not elector.is_leader
+    worker.end()
+    assert elector.wait_until_leader(PATIENCE)
+
+
+def test_the_seat_is_kept_until_callbacks_have_ended(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock)
+    entered, release = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        entered.set()
+        release.wait(PATIENCE)
+
+    elector.on_demoted(slow)
+    told = threading.Event()
+    elector.on_elected(told.set)
+    elector.start()
+    assert told.wait(PATIENCE)
+    assert not elector.stop(timeout=0.1)
+    assert entered.wait(PATIENCE)
+    other = Worker(server, lock)
+    assert other.says() == "known"
+    release.set()
+    assert other.says() == "elected"
+    other.end()
+
+
+def test_the_seat_alone_makes_no_leader(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector(scope="process", lock_path=lock).start()
+    assert elector.wait_until_known(PATIENCE)
+    assert elector.state is State.FOLLOWER
+    assert elector.status().seated is False
+    server.elect("pod-a")
+    assert elector.wait_until_leader(PATIENCE)
+    server.elect("pod-b")
+    until(lambda: elector.leader == "pod-b")
+    assert (elector.is_leader, elector.status().seated) == (False, True)
+
+
+def test_restarted_it_takes_the_seat_again(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock)
+    for _ in range(3):
+        elector.start()
+        assert elector.wait_until_leader(PATIENCE)
+        elector.stop()
+        assert elector.status().seated is False
+
+
+def test_two_electors_of_one_process_share_its_seat(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    server.leader = "pod-a"
+    first = make_elector(scope="process", lock_path=lock).start()
+    second = make_elector(scope="process", lock_path=lock).start()
+    assert first.wait_until_leader(PATIENCE)
+    assert second.wait_until_leader(PATIENCE)
+    assert first.stop()
+    other = Worker(server, lock)
+    assert other.says() == "known"
+    assert second.is_leader, "its seat survives the first one's stop"
+    assert second.stop()
+    assert other.says() == "elected"
+    other.end()
+
+
+def test_a_removed_lock_file_does_not_seat_two(
+    worker: Worker, server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    """Whoever comes later locks the new file; the holder finds out and takes it or goes."""
+    elector = make_elector(scope="process", lock_path=lock).start()
+    assert elector.wait_until_known(PATIENCE)
+    lock.unlink()
+    worker.kill()
+    assert elector.wait_until_leader(PATIENCE)
+    assert lock.exists(), "locked anew where everybody looks"
+
+
+@pytest.mark.parametrize("where", ["missing/pod.seat", "", "file/pod.seat"])
+def test_an_unusable_place_is_a_configuration_error_at_start(
+    make_elector: MakeElector, tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    elector = make_elector(scope="process", lock_path=tmp_path / where)
+    with pytest.raises(ConfigurationError, match="lock_path"):
+        elector.start()
+    assert not elector.status().running
+
+
+def test_a_symbolic_link_is_not_followed(make_elector: MakeElector, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(ConfigurationError, match="lock_path"):
+        make_elector(scope="process", lock_path=tmp_path / "link").start()
+    assert not (tmp_path / "target").exists()
+
+
+def test_the_default_place_is_private_to_the_user_and_the_pod(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert default_path("pod-a") != default_path("pod-b")
+    server.leader = "pod-a"
+    with Elector(get_url=server.get_url, identity="pod-a", scope="process", **FAST) as elector:
+        assert elector.wait_until_leader(PATIENCE)
+        path = default_path("pod-a")
+        assert path.parent == tmp_path
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_fork_neither_shares_nor_drops_the_seat(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock).start()
+    assert elector.wait_until_leader(PATIENCE)
+    child = os.fork()
+    if child == 0:  # reads, comes alive, does not get the seat
+        try:
+            elector.wait_until_known(PATIENCE)
+            got_it = elector.wait_until_leader(1.2)
+            elector.stop()
+            os._exit(3 if got_it else 0)
+        finally:
+            os._exit(4)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    other = Worker(server, lock)
+    assert other.says() == "known"
+    assert elector.is_leader
+    elector.stop()
+    assert other.says() == "elected"
+    other.end()

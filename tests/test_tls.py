@@ -1,0 +1,70 @@
+"""The same over TLS, for electors that are not on localhost."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from elector_thread import Elector, ElectorUnavailableError
+from elector_thread.clock import now
+
+from .scripted import PATIENCE, Connection, ScriptedServer
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_server(authority: trustme.CA) -> Iterator[ScriptedServer]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    with ScriptedServer("pod-a", tls=context) as server:
+        yield server
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(bundle))
+    monkeypatch.setattr(
+        "requests.adapters._preloaded_ssl_context",
+        ssl.create_default_context(cafile=str(bundle)),
+        raising=False,
+    )
+
+
+@pytest.mark.usefixtures("trusted")
+def test_stream_and_get_and_a_prompt_stop(tls_server: ScriptedServer) -> None:
+    elector = Elector(get_url=tls_server.get_url, sse_url=tls_server.sse_url, identity="pod-a")
+    with elector:
+        tls_server.wait_streams()
+        assert elector.wait_until_leader(PATIENCE)
+        ended = threading.Event()
+        elector.on_demoted(ended.set)
+        tls_server.push("pod-b")
+        assert ended.wait(PATIENCE)
+        began = now()
+        assert elector.stop()
+        assert now() - began < 1.0
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_silent_peer_is_given_up_over_tls_too(tls_server: ScriptedServer) -> None:
+    tls_server.on_get = Connection.wait_gone
+    elector = Elector(get_url=tls_server.get_url, request_timeout=0.5)
+    with pytest.raises(ElectorUnavailableError, match="in time"):
+        elector.refresh()
+
+
+def test_an_unknown_authority_is_refused(tls_server: ScriptedServer) -> None:
+    elector = Elector(get_url=tls_server.get_url)
+    with pytest.raises(ElectorUnavailableError, match="certificate"):
+        elector.refresh()
