@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import NoReturn
 
@@ -26,7 +26,13 @@ LAPTOP = {
 }
 """The commands of the extra, which `elector_thread.cli.full` owns; here for the help alone."""
 
-COMMANDS = ("status", "is-leader", "watch", "run", "doctor")
+COMMANDS = {
+    "status": "ask once and show who leads",
+    "is-leader": "ask once; the exit code is the answer",
+    "watch": "show every change until Ctrl-C",
+    "run": "run a command only while leading",
+    "doctor": "find out what is wrong, and what mends it",
+}
 """The commands of this module."""
 
 RUN_USAGE = (
@@ -99,26 +105,17 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(console.BAD_USAGE)
 
 
-class _Wide(argparse.RawDescriptionHelpFormatter):
-    """One column for all names, with or without dashes."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=24)
-
-
 def _parser() -> _Parser:
     parser = _Parser(
         prog="elector-thread",
         description="Who leads, and what only the leader may run.",
         usage="elector-thread COMMAND [OPTION ...]",
-        formatter_class=_Wide,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_epilog(),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"elector-thread {__version__}")
-    commands = parser.add_subparsers(
-        dest="command", metavar="", title="in the pod", parser_class=_Parser
-    )
+    commands = parser.add_subparsers(dest="command", help=argparse.SUPPRESS, parser_class=_Parser)
     _add_status(commands)
     _add_is_leader(commands)
     _add_watch(commands)
@@ -128,11 +125,13 @@ def _parser() -> _Parser:
 
 
 def _epilog() -> str:
-    lines = [f"    {name:<12}{text}" for name, text in LAPTOP.items()]
     return "\n".join(
         [
+            "in the pod:",
+            *_listed(COMMANDS),
+            "",
             f"on your machine (pip install '{EXTRA}'):",
-            *lines,
+            *_listed(LAPTOP),
             "",
             "Settings come from the environment, as for the library: the platform's",
             "ELECTOR_GET_URL and ELECTOR_SSE_URL, and ELECTOR_THREAD_IDENTITY and so on.",
@@ -140,15 +139,18 @@ def _epilog() -> str:
     )
 
 
+def _listed(commands: Mapping[str, str]) -> list[str]:
+    return [f"    {name:<12}{text}" for name, text in commands.items()]
+
+
 Commands = argparse._SubParsersAction  # argparse has no public name for what it hands out
 
 
-def _add(commands: Commands[_Parser], name: str, text: str, more: str) -> _Parser:
+def _add(commands: Commands[_Parser], name: str, more: str) -> _Parser:
     return commands.add_parser(
         name,
-        help=text,
         description=more,
-        formatter_class=_Wide,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
 
@@ -161,7 +163,6 @@ def _add_status(commands: Commands[_Parser]) -> None:
     parser = _add(
         commands,
         "status",
-        "ask once and show who leads",
         "Ask the elector once and show who leads.\n\n"
         "exit code: 0 the elector answered, 2 it did not",
     )
@@ -172,7 +173,6 @@ def _add_is_leader(commands: Commands[_Parser]) -> None:
     parser = _add(
         commands,
         "is-leader",
-        "ask once; the exit code is the answer",
         "Ask the elector once, with a single GET: elector-thread is-leader && ./job\n\n"
         "exit code: 0 leader, 1 follower, 2 unknown (why: on stderr)",
     )
@@ -185,7 +185,6 @@ def _add_watch(commands: Commands[_Parser]) -> None:
     parser = _add(
         commands,
         "watch",
-        "show every change until Ctrl-C",
         "Show who leads, live: a table on a terminal (with the extra), else a line per change.\n\n"
         "exit code: 130 after Ctrl-C, 141 when nobody reads any more",
     )
@@ -196,7 +195,6 @@ def _add_run(commands: Commands[_Parser]) -> None:
     parser = _add(
         commands,
         "run",
-        "run a command only while leading",
         "Run a command only while leading, and never twice:\n"
         "elector-thread run -- celery -A app beat\n\n"
         "exit code: the command's own, 128+n if signal n ended it; 127 not found, 126 cannot\n"
@@ -223,7 +221,6 @@ def _add_doctor(commands: Commands[_Parser]) -> None:
     parser = _add(
         commands,
         "doctor",
-        "find out what is wrong, and what mends it",
         "Check environment, identity, endpoints, proxies and worker counts.\n\n"
         "exit code: 0 all is well, 1 something to mend",
     )

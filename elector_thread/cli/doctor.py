@@ -176,35 +176,37 @@ def _listen(sidecar: Sidecar, settings: Settings, leader: str | None) -> Iterato
     if settings.sse_url is None:
         return
     where = shown(settings.sse_url)
-    watchdog = Timer(settings.request_timeout, sidecar.abort)  # an open stream has no deadline
+    try:
+        batch = _first_batch(sidecar, settings.request_timeout)
+    except NoStream as problem:
+        says = f"{where} is no event stream: {problem}"
+        cure = "deploy again, to get an elector that has one; until then, polling does the work"
+        yield Finding(MEND, "stream", says, cure)
+    except ExchangeFailed as failure:
+        says = f"nothing from {where}: {failure}"
+        cure = "an elector sends an event at once; is ELECTOR_SSE_URL the elector's own address?"
+        yield Finding(MEND, "stream", says, cure)
+    else:
+        yield _first_event(where, batch, leader)
+
+
+def _first_batch(sidecar: Sidecar, patience: float) -> list[str]:
+    """The first events of the stream; ExchangeFailed without any after ``patience`` seconds."""
+    watchdog = Timer(patience, sidecar.abort)  # an open stream has no deadline of its own
     watchdog.daemon = True
     watchdog.start()
     try:
         with sidecar.open_stream() as stream:
             batch = next(iter(stream), [])
-    except NoStream as problem:
-        says = f"{where} is no event stream: {problem}"
-        cure = "deploy again, to get an elector that has one; until then, polling does the work"
-        yield Finding(MEND, "stream", says, cure)
-        return
-    except ExchangeFailed as failure:
-        silent = sidecar.aborted
-        says = (
-            f"{where} sent no event within {settings.request_timeout:g} s"
-            if silent
-            else f"no event stream from {where}: {failure}"
-        )
-        cure = "an elector sends one at once; is ELECTOR_SSE_URL the elector's own address?"
-        yield Finding(MEND, "stream", says, cure)
-        return
     finally:
         watchdog.cancel()
-    yield _first_event(where, batch, leader)
+    if not batch:
+        silent = f"no event within {patience:g} s"
+        raise ExchangeFailed(silent if sidecar.aborted else "it ended without an event")
+    return batch
 
 
 def _first_event(where: str, batch: list[str], leader: str | None) -> Finding:
-    if not batch:
-        return Finding(MEND, "stream", f"{where} ended without an event", "read the elector's log")
     try:
         heard = parse_leader(batch[-1])
     except Malformed as problem:

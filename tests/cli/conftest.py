@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
+import selectors
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Condition, Thread
-from typing import IO
+from threading import Condition, Event, Thread
+from typing import IO, Self
 
 import pytest
 
 from elector_thread.local import LocalElector
+
+from ..scripted import until
 
 PATIENCE = 15.0
 """Seconds for anything to happen."""
@@ -37,6 +41,7 @@ class Running:
         self.lines: list[str] = []
         self._more = Condition()  # protects `lines` and `_ended`
         self._ended = False
+        self._stop_reading = Event()
         merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self.process = subprocess.Popen(command, env=env, **{**merged, **options})  # type: ignore[call-overload]  # whatever a test needs
         self.pid: int = self.process.pid
@@ -45,10 +50,19 @@ class Running:
             self._reader.start()
 
     def _read(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            with self._more:
-                self.lines.append(line.decode().rstrip("\n"))
-                self._more.notify_all()
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while not self._stop_reading.is_set():
+                if not selector.select(0.05):
+                    continue
+                part = os.read(stream.fileno(), 4096)
+                if not part:
+                    break
+                *lines, rest = (rest + part).split(b"\n")
+                with self._more:
+                    self.lines += [line.decode() for line in lines]
+                    self._more.notify_all()
         with self._more:
             self._ended = True
             self._more.notify_all()
@@ -76,6 +90,13 @@ class Running:
             self._reader.join(PATIENCE)
         return code
 
+    def close_output(self) -> None:
+        """Read no more: what it writes from now on meets a closed pipe."""
+        assert self.process.stdout is not None
+        self._stop_reading.set()
+        self._reader.join(PATIENCE)
+        self.process.stdout.close()
+
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
@@ -86,6 +107,54 @@ class Running:
             self.process.stdout.close()
 
 
+class Terminal:
+    """The command line on a terminal of its own; everything on it is in `seen`."""
+
+    LOGIN = "import os, sys; os.login_tty(0); os.execv(sys.executable, sys.argv[1:])"
+
+    def __init__(self, *arguments: str, env: dict[str, str]) -> None:
+        self.seen = b""
+        self._ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "elector_thread", *arguments]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.LOGIN, *command], env=env, stdin=theirs
+        )
+        os.close(theirs)
+
+    def expect(self, text: bytes) -> None:
+        """Read until ``text`` is there."""
+        while text not in self.seen:
+            ready, _, _ = select.select([self._ours], [], [], PATIENCE)
+            assert ready, f"expected {text!r}, got {self.seen!r}"
+            assert self._read(), f"expected {text!r}, got {self.seen!r}"
+
+    def write(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def end(self) -> int:
+        """Read on to the end; the exit code."""
+        while self._read():
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        try:
+            part = os.read(self._ours, 4096)
+        except OSError:  # EIO: nobody has it open any more
+            return False
+        self.seen += part
+        return bool(part)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+        os.close(self._ours)
+
+
 def is_alive(pid: int) -> bool:
     """Whether ``pid`` may still run a line of its own code."""
     try:
@@ -94,17 +163,9 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """The one place that polls: for what sends no event of its own."""
-    give_up = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < give_up, f"expected {what}"
-        time.sleep(0.01)
-
-
 def wait_gone(*pids: int) -> None:
     for pid in pids:
-        wait_until(lambda pid=pid: not is_alive(pid), f"process {pid} to be gone")
+        until(lambda pid=pid: not is_alive(pid))
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -124,9 +185,9 @@ def local() -> Iterator[LocalElector]:
         yield elector
 
 
-@pytest.fixture()
+@pytest.fixture
 def spawn(local: LocalElector) -> Iterator[Callable[..., Running]]:
-    """``spawn(*arguments, env={…}, **popen_options)``: the command line beside the local elector."""
+    """``spawn(*arguments, env={…}, **popen_options)``: a command beside the local elector."""
     started: list[Running] = []
 
     def spawn(*arguments: str, env: dict[str, str] | None = None, **options: object) -> Running:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,8 @@ import pytest
 
 from elector_thread.local import LocalElector
 
-from .conftest import OTHER, PATIENCE, US, Running, environment, is_alive, wait_gone, wait_until
+from ..scripted import until
+from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment, is_alive, wait_gone
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -150,9 +150,9 @@ def test_a_suspended_run_suspends_the_command(local: LocalElector, spawn: Spawn)
     run = spawn("run", "--", "sh", "-c", WORK)
     pid = pid_in(run.expect("up "))
     run.send(signal.SIGTSTP)
-    wait_until(lambda: state_of(run.pid) == "T" == state_of(pid), "both to be stopped")
+    until(lambda: state_of(run.pid) == "T" == state_of(pid))
     run.send(signal.SIGCONT)
-    wait_until(lambda: state_of(pid) in "SR", "the command to go on")
+    until(lambda: state_of(pid) in "SR")
     run.send(signal.SIGTERM)
     assert run.end() == 5
 
@@ -216,7 +216,7 @@ def test_a_reader_that_stopped_reading_holds_nothing_up(
     pid_file = tmp_path / "pid"
     script = f"echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 60"
     run = spawn("run", "--", "sh", "-c", script, stdout=write, stderr=write)
-    wait_until(pid_file.exists, "the command to run")
+    until(pid_file.exists)
     local.elect(OTHER)
     wait_gone(int(pid_file.read_text()))
     run.send(signal.SIGTERM)
@@ -236,26 +236,27 @@ def test_ignored_child_signals_take_no_exit_code_away(local: LocalElector) -> No
     assert subprocess.run(command, env=env, timeout=PATIENCE, capture_output=True).returncode == 6
 
 
+def test_the_command_starts_with_the_signals_as_they_were(
+    local: LocalElector, spawn: Spawn
+) -> None:
+    local.elect(US)
+    run = spawn("run", "--", "grep", "-E", "Sig(Ign|Blk)", "/proc/self/status")
+    assert run.end() == 0
+    assert run.expect("SigIgn").split()[1].strip("0") == ""
+    assert run.expect("SigBlk").split()[1].strip("0") == ""
+
+
 def test_ctrl_c_on_a_terminal_reaches_the_command_once(local: LocalElector) -> None:
     local.elect(US)
-    ours, theirs = pty.openpty()
     script = "trap 'echo one INT' INT; trap 'exit 8' TERM; echo up; while :; do sleep 0.05; done"
-    take_terminal = "import os, sys; os.login_tty(0); os.execv(sys.executable, sys.argv[1:])"
-    command = [sys.executable, "-m", "elector_thread", "run", "--", "sh", "-c", script]
-    process = subprocess.Popen(
-        [sys.executable, "-c", take_terminal, *command],
-        env=environment(**local.environ, ELECTOR_THREAD_IDENTITY=US),
-        stdin=theirs,
-    )
-    os.close(theirs)
-    seen = read_until(ours, b"", b"up\r\n")
-    os.write(ours, b"\x03")
-    seen = read_until(ours, seen, b"one INT")
-    process.terminate()
-    assert process.wait(PATIENCE) == 8
-    seen = read_until(ours, seen, None)
-    os.close(ours)
-    assert seen.count(b"one INT") == 1
+    env = environment(**local.environ, ELECTOR_THREAD_IDENTITY=US)
+    with Terminal("run", "--", "sh", "-c", script, env=env) as terminal:
+        terminal.expect(b"up\r\n")
+        terminal.write(b"\x03")
+        terminal.expect(b"one INT")
+        terminal.process.terminate()
+        assert terminal.end() == 8
+    assert terminal.seen.count(b"one INT") == 1
 
 
 def can_unshare() -> bool:
@@ -294,13 +295,3 @@ def children_of(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").glob("*/children")
         for child in task.read_text().split()
     ]
-
-
-def read_until(terminal: int, seen: bytes, text: bytes | None) -> bytes:
-    """Everything on the terminal up to ``text``; None: to its end."""
-    while text is None or text not in seen:
-        try:
-            seen += os.read(terminal, 4096)
-        except OSError:  # EIO: nobody has it open any more
-            break
-    return seen
