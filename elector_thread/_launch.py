@@ -23,6 +23,8 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel was asked
         os._exit(1)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, and inherited
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(command[0], command, _environ_as_given())  # noqa: S606 - its whole purpose
     except OSError as error:
