@@ -225,6 +225,14 @@ def test_a_reader_that_stopped_reading_holds_nothing_up(
     os.close(write)
 
 
+def test_closed_standard_streams_confuse_nobody(local: LocalElector) -> None:
+    local.elect(US)
+    env = environment(**local.environ, ELECTOR_THREAD_IDENTITY=US)
+    shell = 'exec "$0" -m elector_thread run --no-restart -- sh -c "exit 6" <&- >&- 2>&-'
+    command = ["sh", "-c", shell, sys.executable]
+    assert subprocess.run(command, env=env, timeout=PATIENCE).returncode == 6
+
+
 def test_ignored_child_signals_take_no_exit_code_away(local: LocalElector) -> None:
     local.elect(US)
     ignore = (
