@@ -18,11 +18,11 @@ $(BIN)/python:
 	$(PIP) install --upgrade 'pip>=25.1'
 
 $(VENV)/demo.done: $(BIN)/python pyproject.toml
-	$(PIP) install -e '.[local]'
+	$(PIP) install -e '.[cli]'
 	@touch $@
 
 $(VENV)/test.done: $(BIN)/python pyproject.toml
-	$(PIP) install -e '.[local]' --group test --group check
+	$(PIP) install -e '.[cli]' --group test --group check
 	@touch $@
 
 $(VENV)/bench.done: $(BIN)/python pyproject.toml
