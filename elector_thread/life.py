@@ -1,4 +1,7 @@
-"""One life of an elector, from start to stop: makes the threads and ties them together."""
+"""One life of an elector, from start to stop: makes its threads and ties them together.
+
+Three of them, and a fourth that reports if the local elector asked for it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from .clock import Pulse, now
 from .dispatch import Dispatch, Registry
 from .journal import Journal
 from .poll import Poll
+from .report import Report
 from .seat import Claim, Seat
 from .settings import Settings
 from .sidecar import Sidecar
@@ -79,6 +83,8 @@ class Life:
                 working=lambda: [self.dispatch_thread, *task_threads()],
             )
             self.threads.append(_thread("seat", seat))
+        if settings.report_url is not None:
+            self.threads.append(_thread("report", Report(sidecar, cell, self._stopping)))
 
     def start(self) -> None:
         """Start the threads; if the system refuses one, end the others and say so."""
@@ -128,7 +134,7 @@ class Life:
         self._cell.hear(self._cell.epoch, [self._settings.identity if leads else None], now())
 
 
-def _thread(name: str, body: Dispatch | Poll | Stream | Seat) -> Thread:
+def _thread(name: str, body: Dispatch | Poll | Stream | Seat | Report) -> Thread:
     return Thread(target=body.run, name=f"elector-{name}", daemon=True)
 
 

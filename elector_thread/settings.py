@@ -38,6 +38,8 @@ class Settings:
     identity: the name that means "us", compared exactly.
     when_unconfigured: what was asked for in case there is no URL.
     lock_path: the file of the pod's one seat (``scope="process"``), None for the default.
+    report_url: where to tell what we believe, for the local elector's page; None: nowhere.
+        Kept out of the repr: it holds a key.
     """
 
     get_url: str | None = field(repr=False)
@@ -50,6 +52,7 @@ class Settings:
     scope: str
     when_unconfigured: str
     lock_path: Path | None = None
+    report_url: str | None = field(default=None, repr=False)
 
     @property
     def configured(self) -> bool:
@@ -106,6 +109,7 @@ def resolve(
         scope=_choice("scope", scope, env, SCOPES),
         when_unconfigured=unconfigured,
         lock_path=_path("lock_path", lock_path, env),
+        report_url=_report_url(env),
         **numbers,
     )
 
@@ -231,6 +235,20 @@ def _check_unconfigured(choice: str, env: Mapping[str, str]) -> None:
             "ELECTOR_GET_URL is not: every replica would lead. Add 'spec.leaderElection: true' "
             "to the manifest"
         )
+
+
+def _report_url(env: Mapping[str, str]) -> str | None:
+    """Where `elector_thread.local` wants to be told; never anywhere but on this machine."""
+    url, source = _from_env("report_url", env), _variable("report_url")
+    if url is None:
+        return None
+    parts = urlsplit(_url(source, url))
+    if parts.scheme != "http" or parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ConfigurationError(
+            f"{source}: expected an http:// URL on this machine (localhost, 127.0.0.1 or [::1]), "
+            f"as the local elector sets it; got {shown(url)}"
+        )
+    return url
 
 
 def _url(name: str, value: object) -> str:

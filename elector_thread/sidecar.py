@@ -265,10 +265,19 @@ class _Channel:
         self._adapter = _LinkedAdapter(self.link)
         self._request = requests.Request("GET", url, headers=_headers(accept)).prepare()
 
-    def send(self) -> requests.Response:
-        """Send the request and wait for the headers; raises what requests raises."""
+    def send(self, told: bytes | None = None) -> requests.Response:
+        """Send the request and wait for the headers; raises what requests raises.
+
+        ``told`` makes it a POST of that JSON.
+        """
+        request = self._request
+        if told is not None:
+            request = request.copy()
+            request.method = "POST"
+            request.headers["Content-Type"] = "application/json"
+            request.prepare_body(told, None)
         self.link.arm(self._timeout)
-        return self._adapter.send(self._request, stream=True, timeout=self._timeout)
+        return self._adapter.send(request, stream=True, timeout=self._timeout)
 
     def close(self, response: requests.Response) -> None:
         """End the exchange and its connection; for the thread that reads, nobody else."""
@@ -304,6 +313,7 @@ class Sidecar:
         self._asking = threading.Lock()
         self._get = _channel(settings.get_url, "application/json", settings)
         self._sse = _channel(settings.sse_url, "text/event-stream", settings)
+        self._report = _channel(settings.report_url, "application/json", settings)
 
     def ask(self) -> tuple[str | None, float]:
         """One GET: the leader's name (None for ``{}``), and the instant at which it was asked.
@@ -368,6 +378,22 @@ class Sidecar:
         self._sse.link.relax()
         return EventStream(response, self._sse)
 
+    def report(self, told: bytes) -> None:
+        """POST what we believe to the local elector's page; for the report thread alone.
+
+        Whatever comes of it is nobody's concern: it may be gone, or never have been.
+        """
+        assert self._report is not None, "no report_url is configured"
+        try:
+            response = self._report.send(told)
+        except (RequestException, HTTPError, OSError, ValueError):
+            self._report.drop()
+            return
+        if response.status_code != 204:  # a body that we do not want to read
+            self._report.close(response)
+            return
+        response.close()  # nothing to read: the connection is kept
+
     def abort(self) -> None:
         """End every exchange under way, from any thread, and refuse later ones."""
         for channel in self._channels():
@@ -392,7 +418,7 @@ class Sidecar:
             channel.link.abandon()
 
     def _channels(self) -> Iterator[_Channel]:
-        return (channel for channel in (self._get, self._sse) if channel is not None)
+        return (c for c in (self._get, self._sse, self._report) if c is not None)
 
 
 class EventStream:

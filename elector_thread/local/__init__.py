@@ -1,8 +1,15 @@
 """A local elector: the sidecar's HTTP face without the platform, for development and tests.
 
-Needs the extra ``local`` (Starlette and uvicorn). Binds loopback only.
+Needs the extra ``local`` (Starlette and uvicorn). Binds loopback only. `control`
+steers one that runs elsewhere.
+
+In layers: `gohttp` and `faults`, `views`, `chronicle` (values and bookkeeping); `face`
+(one sidecar); `cluster` (the truth, on one event loop); `admin` (the page and its HTTP);
+`server` (the thread, and what Python callers hold).
 """
 
+from .face import Face
+from .faults import FaultError
 from .server import LocalElector
 
-__all__ = ["LocalElector"]
+__all__ = ["Face", "FaultError", "LocalElector"]

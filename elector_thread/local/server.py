@@ -1,24 +1,38 @@
-"""Runs the local elector on a loopback port, in a thread of its own."""
+"""Runs the local elector in a thread of its own; every method here may come from any thread."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import secrets
+from collections.abc import Callable, Coroutine
 from threading import Event, Thread
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import uvicorn
 
-from .answers import Answers
+from .admin import Admin
+from .cluster import Cluster, ProcessHook
+from .face import Face, bound
+from .runtime import publish, withdraw
 
 __all__ = ["LocalElector"]
 
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds for the loop to do anything asked of it; far more than it ever needs."""
+
 
 class LocalElector:
-    """A local elector for as long as the ``with`` block lasts.
+    """A local elector for as long as the ``with`` block lasts. Loopback only.
 
-    port: the loopback port; 0 takes a free one.
+    port: the plain face's port, where the platform's variables point; 0 takes a free one.
+    admin_port: the port of the page and the admin HTTP; 0 takes a free one.
+    failover_delay: seconds between the end of the leader's replica and the next election.
+    public: whether ``elector-thread elect`` and the like find it from another terminal.
+
+    Raises OSError if a port is taken.
 
     Example::
 
@@ -27,71 +41,198 @@ class LocalElector:
             requests.get(local.get_url).json()["name"]
     """
 
-    # `_loop` is written by the server's thread before `_ready` is set, and only read after.
+    # `_loop` and `_failed` are written by the server's thread before `_ready` is set, and
+    # only read after. Everything else that changes belongs to the loop.
 
-    def __init__(self, port: int = 0) -> None:
-        self.answers = Answers()
-        self._socket = socket.create_server(("127.0.0.1", port))
-        self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(
-            self.answers.app,
-            http="h11",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=1,
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        admin_port: int = 0,
+        failover_delay: float = 0.0,
+        public: bool = False,
+    ) -> None:
+        self._plain = Face(None, port, changed=lambda: self._cluster.chronicle.nudge())
+        try:
+            self._admin_socket = bound(admin_port)
+        except OSError:
+            self._plain.close()
+            raise
+        self.port: int = self._plain.port
+        self.admin_port: int = self._admin_socket.getsockname()[1]
+        self.token = secrets.token_urlsafe(24)
+        self._public = public
+        self._cluster = Cluster(
+            self._plain,
+            failover_delay=failover_delay,
+            report_url=lambda key: f"{self.admin_url}/admin/report?key={key}",
         )
-        self._server = uvicorn.Server(config)
+        self._admin = Admin(self._cluster, self.admin_port, self.token)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._admin.app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
         self._ready = Event()
+        self._failed: BaseException | None = None
         self._thread = Thread(target=self._serve, name="local-elector", daemon=True)
+
+    # --- where it is -----------------------------------------------------------------
 
     @property
     def get_url(self) -> str:
         """What ELECTOR_GET_URL would be."""
-        return f"http://localhost:{self.port}/"
+        return self._plain.get_url
 
     @property
     def sse_url(self) -> str:
         """What ELECTOR_SSE_URL would be."""
-        return f"http://localhost:{self.port}/sse"
+        return self._plain.sse_url
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables that the platform sets."""
-        return {
-            "ELECTOR_GET_URL": self.get_url,
-            "ELECTOR_SSE_URL": self.sse_url,
-            "ELECTOR_PATH": f"localhost:{self.port}",
-        }
+        """The variables that the platform sets, for whoever is no replica of its own."""
+        return self._plain.environ
+
+    @property
+    def admin_url(self) -> str:
+        """Where the page and the admin HTTP are, without the token."""
+        return f"http://localhost:{self.admin_port}"
+
+    @property
+    def ui_url(self) -> str:
+        """The page, with the token that opens it. Whoever has this URL may make faults."""
+        return f"{self.admin_url}/ui?token={self.token}"
+
+    # --- life ------------------------------------------------------------------------
 
     def start(self) -> Self:
         """Serve; returns once connections are accepted."""
         self._thread.start()
         self._ready.wait()
+        if self._failed is not None:
+            raise self._failed
+        if self._public:
+            publish(self.ui_url)
         return self
 
-    def elect(self, name: str) -> None:
-        """Make ``name`` the leader; returns once every open stream has it queued."""
-        done = Event()
-        self._loop.call_soon_threadsafe(self.answers.elect, name)
-        self._loop.call_soon_threadsafe(done.set)
-        done.wait()
-
     def stop(self) -> None:
-        """End the server and every stream."""
-        self._loop.call_soon_threadsafe(self.answers.hang_up)
-        self._server.should_exit = True
-        self._thread.join()
+        """End all faults, every stream and the server. Harmless if it was never started."""
+        if self._public:
+            withdraw()
+        if self._thread.is_alive():
+            self._call(self._end)
+            self._thread.join()
+        elif not self._ready.is_set():
+            self._plain.close()
+            self._admin_socket.close()
+
+    # --- replicas and elections --------------------------------------------------------
+
+    def add_replica(self, name: str) -> Face:
+        """A replica is being started: give it the environment of the face that this returns.
+
+        The oldest live replica leads. Raises ValueError for a name that lives already.
+        """
+        return self._call(lambda: self._cluster.add(name))
+
+    def remove_replica(self, name: str) -> None:
+        """A replica's process is gone. If it led, the next oldest leads. Idempotent."""
+        self._run(lambda: self._cluster.remove(name))
+
+    def set_process_hooks(
+        self,
+        *,
+        freeze: ProcessHook | None = None,
+        thaw: ProcessHook | None = None,
+        kill: ProcessHook | None = None,
+    ) -> None:
+        """How to stop (SIGSTOP), continue and kill a replica's process, by its name.
+
+        Called on a worker thread, never on the server's own, so they may call anything
+        here. Without ``kill`` the replica is removed; without the others there is no freezing.
+        """
+
+        def assign() -> None:
+            hooks = self._cluster.hooks
+            hooks.freeze, hooks.thaw, hooks.kill = freeze, thaw, kill
+
+        self._run(assign)
+
+    def elect(self, name: str) -> None:
+        """Make ``name`` the leader; returns once every open stream has it."""
+        self._run(lambda: self._cluster.elect(name))
+
+    # --- faults ----------------------------------------------------------------------
+
+    def fault(
+        self, kind: str, replica: str | None = None, seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Make a fault: on one replica or all (None), for some seconds or until cleared (None).
+
+        Returns what ``state()["faults"]`` shows of it. Raises `FaultError`.
+        """
+
+        async def begin() -> dict[str, Any]:
+            fault = await self._cluster.fault(kind, replica, seconds)
+            return fault.as_dict(self._cluster.chronicle.now())
+
+        return self._call(begin)
+
+    def clear(self, kind: str | None = None, replica: str | None = None) -> int:
+        """End the faults of that kind (None: any) on that replica (None: any); how many."""
+        return self._call(lambda: self._cluster.clear(kind, replica))
+
+    def state(self) -> dict[str, Any]:
+        """What ``GET /admin/state`` answers."""
+        return self._run(self._cluster.state)
+
+    # --- inside ----------------------------------------------------------------------
+
+    def _call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Have the loop do something; what it returns or raises."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the local elector is not running; call start() first")
+        return asyncio.run_coroutine_threadsafe(make(), self._loop).result(PATIENCE)
+
+    def _run(self, do: Callable[[], T]) -> T:
+        async def soon() -> T:
+            return do()
+
+        return self._call(soon)
 
     def _serve(self) -> None:
-        asyncio.run(self._run())
+        try:
+            asyncio.run(self._live())
+        except BaseException as error:
+            if self._ready.is_set():
+                raise
+            self._failed = error
+        finally:
+            self._ready.set()
 
-    async def _run(self) -> None:
+    async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
+        await self._plain.open()
+        watch = asyncio.create_task(self._cluster.watch())
         self._loop.call_soon(self._ready.set)
-        await self._server.serve(sockets=[self._socket])
+        try:
+            await self._server.serve(sockets=[self._admin_socket])
+        finally:
+            watch.cancel()
+            self._cluster.close()
+
+    async def _end(self) -> None:
+        await self._cluster.clear()
+        self._admin.hang_up()
+        self._server.should_exit = True
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,0 +1,222 @@
+// What happened, folded into lanes, and the lanes drawn as SVG.
+// Owns no connection and no control; knows time only as seconds that it is given.
+
+const SVG = "http://www.w3.org/2000/svg";
+const STRIP = 15;  // the lower part of a lane, where its faults are
+const STEPS = { 30: 10, 120: 30, 600: 120 };  // seconds shown: seconds between two marks
+const WORDS = { leader: "leader", follower: "follower", unknown: "unknown", silent: "silent" };
+
+// The record of the local elector, entry by entry.
+export class Record {
+  truth = [];          // {from, to, leader}
+  replicas = new Map();  // name -> {from, to, views: [{from, to, state, leader}]}
+  faults = new Map();  // id -> {from, to, fault, replica}
+  discords = [];       // {from, to, text, replicas}
+
+  add(entry) {
+    const { t, what, replica } = entry;
+    const lane = this.replicas.get(replica);
+    if (what === "truth") turn(this.truth, t, { leader: entry.leader });
+    if (what === "joined") this.replicas.set(replica, { from: t, to: null, views: [] });
+    if (what === "view" && lane) turn(lane.views, t, { state: entry.state, leader: entry.leader });
+    if (what === "gone" && lane) { lane.to = t; turn(lane.views, t, null); }
+    if (what === "fault") {
+      this.faults.set(entry.id, { from: t, to: null, fault: entry.fault, replica });
+    }
+    if (what === "cleared" && this.faults.has(entry.id)) this.faults.get(entry.id).to = t;
+    if (what === "discord") {
+      const { text, replicas } = entry;
+      turn(this.discords, text ? entry.since ?? t : t, text ? { text, replicas } : null);
+    }
+  }
+
+  // Forget what no window shows any more.
+  forget(before) {
+    const over = (item) => item.to !== null && item.to < before;
+    for (const [name, lane] of this.replicas) {
+      if (over(lane)) this.replicas.delete(name);
+      else lane.views = lane.views.filter((view) => !over(view));
+    }
+    for (const [id, fault] of this.faults) if (over(fault)) this.faults.delete(id);
+    this.truth = this.truth.filter((item) => !over(item));
+    this.discords = this.discords.filter((item) => !over(item));
+  }
+
+  since() {  // since when the present leader leads
+    return this.truth.at(-1)?.from ?? null;
+  }
+}
+
+// One thing ends where the next one begins.
+function turn(list, at, next) {
+  const last = list.at(-1);
+  if (last && last.to === null) last.to = at;
+  if (next) list.push({ from: at, to: null, ...next });
+}
+
+// Draws a record into an element; keeps one row per lane, so that nothing flickers.
+export class Lanes {
+  constructor(element, labels) {
+    this.element = element;
+    this.labels = labels;  // fault -> words
+    this.rows = new Map();
+  }
+
+  draw(record, now, span) {
+    const view = { now, from: now - span, span };
+    const names = [...record.replicas].filter(([, lane]) => (lane.to ?? now) > view.from);
+    const wanted = ["truth", ...names.map(([name]) => `replica ${name}`), "axis"];
+    for (const [key, row] of this.rows) {
+      if (!wanted.includes(key)) { row.element.remove(); this.rows.delete(key); }
+    }
+    wanted.forEach((key, place) => this.row(key, place));
+    this.truth(this.rows.get("truth"), record, view);
+    for (const [name, lane] of names) {
+      this.replica(this.rows.get(`replica ${name}`), name, lane, record, view);
+    }
+    this.axis(this.rows.get("axis"), view);
+  }
+
+  row(key, place) {
+    let row = this.rows.get(key);
+    if (!row) {
+      const element = document.createElement("div");
+      element.className = `lane ${key === "truth" ? "truth-lane" : key === "axis" ? "axis" : ""}`;
+      const name = document.createElement("div");
+      name.className = "lane-name";
+      const note = document.createElement("small");
+      const label = document.createElement("span");
+      name.append(label, note);
+      const svg = document.createElementNS(SVG, "svg");
+      element.append(name, svg);
+      row = { element, label, note, svg };
+      this.rows.set(key, row);
+    }
+    const there = this.element.children[place];
+    if (there !== row.element) this.element.insertBefore(row.element, there ?? null);
+  }
+
+  truth(row, record, view) {
+    const pen = new Pen(row.svg, view);
+    let tone = 0;
+    record.truth.forEach((item, place) => {
+      if (place && item.leader !== record.truth[place - 1].leader) tone = 1 - tone;
+      const kind = item.leader ? (tone ? "truth-b" : "truth-a") : "nobody";
+      const on = item.leader ? "on-truth" : "on-nobody";
+      pen.segment(item, kind, item.leader ?? "nobody", on);
+    });
+    this.flags(pen, record, null);
+    pen.done();
+    write(row.label, "Truth");
+    write(row.note, "whom the cluster elected");
+  }
+
+  replica(row, name, lane, record, view) {
+    const pen = new Pen(row.svg, view);
+    const discords = record.discords.filter((item) => item.replicas.includes(name));
+    for (const item of lane.views) pen.segment(item, item.state, WORDS[item.state] ?? "", `on-${item.state}`);
+    for (const item of lane.views.filter((view) => view.state === "leader")) {
+      for (const clash of discords) {
+        const from = Math.max(item.from, clash.from);
+        const to = Math.min(item.to ?? view.now, clash.to ?? view.now);
+        if (to > from) pen.segment({ from, to }, "conflict", "⚠ disagrees", "on-conflict");
+      }
+    }
+    if (!lane.views.length) pen.text(view.from, "does not report", "on-unknown");
+    pen.edge(lane.from, "born");
+    if (lane.to !== null) { pen.edge(lane.to, "end"); pen.text(lane.to, "gone", "on-unknown"); }
+    this.flags(pen, record, name);
+    pen.done();
+    const state = lane.to !== null ? "gone" : lane.views.at(-1)?.state ?? "does not report";
+    const clash = discords.some((item) => item.to === null);
+    write(row.label, name);
+    write(row.note, clash ? `⚠ ${state}, disagrees` : state);
+    row.note.classList.toggle("bad", clash);
+  }
+
+  // Faults as marks: on the replica they hit, or on the truth's lane and all others.
+  flags(pen, record, name) {
+    const faults = [...record.faults.values()];
+    if (name) for (const item of faults.filter((one) => one.replica === null)) pen.fault(item, "");
+    for (const item of faults.filter((one) => one.replica === name)) {
+      pen.fault(item, this.labels.get(item.fault) ?? item.fault);
+    }
+  }
+
+  axis(row, view) {
+    const pen = new Pen(row.svg, view);
+    for (let back = view.span; back >= 0; back -= STEPS[view.span]) {
+      const words = back === 0 ? "now" : back > 120 ? `−${back / 60} min` : `−${back} s`;
+      const anchor = back === view.span ? "start" : back === 0 ? "end" : "middle";
+      pen.add("text", { x: pen.width * (1 - back / view.span), y: 13, "text-anchor": anchor, class: "tick" }, words);
+    }
+    pen.done();
+  }
+}
+
+// Collects the shapes of one lane, then puts them in at once.
+class Pen {
+  constructor(svg, view) {
+    this.svg = svg;
+    this.view = view;
+    this.width = svg.clientWidth || 600;
+    this.height = (svg.clientHeight || 46) - STRIP;
+    this.shapes = [];
+  }
+
+  x(t) {
+    const part = (t - this.view.from) / this.view.span;
+    return Math.round(Math.min(1, Math.max(0, part)) * this.width * 10) / 10;
+  }
+
+  add(tag, attributes, text) {
+    const shape = document.createElementNS(SVG, tag);
+    for (const [key, value] of Object.entries(attributes)) shape.setAttribute(key, value);
+    if (text) shape.textContent = text;
+    this.shapes.push(shape);
+  }
+
+  segment(item, kind, words, on) {
+    const to = item.to ?? this.view.now;
+    if (to < this.view.from || !kind) return;
+    const x = this.x(item.from);
+    const width = Math.max(1.5, this.x(to) - x);
+    this.add("rect", { x, y: 0, width, height: this.height, class: `seg ${kind}` });
+    if (width > words.length * 7.6 + 14) {
+      this.add("text", { x: x + 8, y: this.height / 2 + 4, class: on }, words);
+    }
+  }
+
+  text(t, words, on) {
+    const x = this.x(t) + 8;
+    if (this.width - x > words.length * 7) this.add("text", { x, y: this.height / 2 + 4, class: on }, words);
+  }
+
+  edge(t, kind) {
+    if (t < this.view.from) return;
+    const x = this.x(t);
+    this.add("line", { x1: x, x2: x, y1: 0, y2: this.height, class: kind });
+  }
+
+  fault(item, words) {
+    const to = item.to ?? this.view.now;
+    if (to < this.view.from) return;
+    const x = this.x(item.from);
+    const width = Math.max(3, this.x(to) - x);
+    const top = this.height + (words ? 2 : 7);
+    this.add("rect", { x, y: top, width, height: words ? 13 : 3, rx: 2, class: "fault-bar" });
+    if (!words) return;
+    const room = words.length * 6.4 + 8;
+    if (width > room) this.add("text", { x: x + 5, y: top + 10, class: "flag" }, words);
+    else if (x > room) this.add("text", { x: x - 4, y: top + 10, "text-anchor": "end", class: "flag beside" }, words);
+    else this.add("text", { x: x + width + 4, y: top + 10, class: "flag beside" }, words);
+  }
+
+  done() {
+    this.svg.replaceChildren(...this.shapes);
+  }
+}
+
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

@@ -1,0 +1,135 @@
+"""The truth: the oldest live replica leads for life; calls from any thread."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from elector_thread.local import LocalElector
+
+from .tools import leader_at, stream, until
+
+
+def test_the_oldest_leads_until_it_is_gone(local: LocalElector) -> None:
+    faces = {name: local.add_replica(name) for name in ("pod-a", "pod-b", "pod-c")}
+    assert {leader_at(face.port) for face in faces.values()} == {"pod-a"}
+    local.remove_replica("pod-b")
+    assert leader_at(local.port) == "pod-a"
+    local.remove_replica("pod-a")
+    assert leader_at(faces["pod-c"].port) == "pod-c"
+
+
+def test_who_comes_later_does_not_lead(local: LocalElector) -> None:
+    local.add_replica("pod-b")
+    late = local.add_replica("pod-a")
+    assert leader_at(late.port) == "pod-b"
+
+
+def test_each_replica_has_a_face_of_its_own(local: LocalElector) -> None:
+    a, b = local.add_replica("pod-a"), local.add_replica("pod-b")
+    assert len({a.port, b.port, local.port, local.admin_port}) == 4
+    assert a.environ["ELECTOR_GET_URL"] == f"http://localhost:{a.port}/"
+    assert a.environ["ELECTOR_SSE_URL"] == f"http://localhost:{a.port}/sse"
+    assert a.environ["ELECTOR_PATH"] == f"localhost:{a.port}"
+    assert a.environ["ELECTOR_THREAD_REPORT_URL"] != b.environ["ELECTOR_THREAD_REPORT_URL"]
+    assert local.token not in str(a.environ)
+    assert "ELECTOR_THREAD_REPORT_URL" not in local.environ
+
+
+def test_the_last_name_is_remembered_when_nobody_is_left(local: LocalElector) -> None:
+    local.add_replica("pod-a")
+    local.remove_replica("pod-a")
+    assert local.state()["leader"] is None
+    assert leader_at(local.port) == "pod-a"  # as a sidecar, which only hears of elections
+    local.add_replica("pod-b")
+    assert leader_at(local.port) == "pod-b"
+
+
+def test_a_failover_may_take_its_time() -> None:
+    with LocalElector(failover_delay=0.3) as slow:
+        slow.add_replica("pod-a")
+        face = slow.add_replica("pod-b")
+        with stream(face.port) as wire:
+            wire.event()
+            slow.remove_replica("pod-a")
+            assert slow.state()["leader"] is None
+            assert leader_at(face.port) == "pod-a"
+            assert wire.event()["name"] == "pod-b"
+        assert slow.state()["leader"] == "pod-b"
+
+
+def test_removing_is_idempotent_and_adding_is_not(local: LocalElector) -> None:
+    local.add_replica("pod-a")
+    with pytest.raises(ValueError, match="pod-a lives already"):
+        local.add_replica("pod-a")
+    local.remove_replica("pod-a")
+    local.remove_replica("pod-a")
+    local.remove_replica("never")
+
+
+def test_many_threads_at_once(local: LocalElector) -> None:
+    names = [f"pod-{number}" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        ports = [face.port for face in pool.map(local.add_replica, names)]
+        assert len(set(ports)) == len(names)
+        list(pool.map(local.elect, names))
+        list(pool.map(local.remove_replica, names))
+    assert all(not replica["alive"] for replica in local.state()["replicas"])
+
+
+def test_the_state_counts(local: LocalElector) -> None:
+    face = local.add_replica("pod-a")
+    leader_at(face.port)
+    leader_at(face.port)
+    with stream(face.port):
+        (replica,) = (r for r in local.state()["replicas"] if r["alive"])
+        assert (replica["gets"], replica["streams"]) == (2, 1)
+    until(lambda: local.state()["streams"] == 0, "the stream's end")
+
+
+def test_not_running_is_told() -> None:
+    elector = LocalElector()
+    with pytest.raises(RuntimeError, match="not running"):
+        elector.elect("pod-a")
+    elector.stop()
+
+
+def test_a_taken_port_is_told(local: LocalElector) -> None:
+    with pytest.raises(OSError, match="in use"):
+        LocalElector(local.port)
+
+
+ENDING = """
+import socket, time
+from elector_thread.local import LocalElector
+local = LocalElector(public=False).start()
+local.elect("pod-a")
+open_ones = []
+for port, path in ((local.port, "/sse"), (local.port, "/"),
+                   (local.admin_port, "/admin/events?token=" + local.token)):
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.sendall(f"GET {path} HTTP/1.1\\r\\nHost: localhost:{port}\\r\\n\\r\\n".encode())
+    assert sock.recv(100).startswith(b"HTTP/1.1 200 OK")
+    open_ones.append(sock)
+local.fault("hang")
+open_ones[1].sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+began = time.monotonic()
+local.stop()
+print(time.monotonic() - began)
+for sock in open_ones:
+    sock.close()
+"""
+
+
+def test_stop_is_quick_and_quiet_with_everything_open() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ENDING],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) < 1.5
