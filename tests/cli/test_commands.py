@@ -1,0 +1,450 @@
+"""`status`, `is-leader`, `watch` and `doctor`; what is refused; the install without the extra."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+import elector_thread
+from elector_thread.cli import bare, main, workers
+from elector_thread.cli.full import build
+from elector_thread.local import LocalElector
+
+from ..scripted import ScriptedServer, answer, result
+from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment
+
+Spawn = Callable[..., Running]
+
+
+@pytest.fixture
+def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+    """The scripted server, as this process's elector; this process is pod-a."""
+    for name in (*workers.COUNTS, "GUNICORN_CMD_ARGS", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ELECTOR_GET_URL", server.get_url)
+    monkeypatch.setenv("ELECTOR_SSE_URL", server.sse_url)
+    monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", US)
+    monkeypatch.setenv("HOSTNAME", US)
+    monkeypatch.setattr("elector_thread.cli.doctor.servers", list)
+    return server
+
+
+# --- status and is-leader ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("leader", "code", "complaint"),
+    [(US, 0, ""), (OTHER, 1, ""), (None, 2, "the elector knows no leader yet")],
+)
+def test_is_leader_answers_by_exit_code_with_exactly_one_get(
+    beside: ScriptedServer,
+    capsys: pytest.CaptureFixture[str],
+    leader: str | None,
+    code: int,
+    complaint: str,
+) -> None:
+    beside.leader = leader
+    assert main(["is-leader"]) == code
+    assert [head.splitlines()[0] for head in beside.heads] == ["GET / HTTP/1.1"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert complaint in err
+    assert err.count("\n") == (1 if complaint else 0)
+
+
+def test_is_leader_says_why_nothing_is_known(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside.close()
+    assert main(["is-leader", "-v"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "unknown\n"
+    assert "connection refused" in err
+    assert err.count("\n") == 1
+
+
+def test_is_leader_asks_about_the_pod_whatever_the_scope(
+    beside: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELECTOR_THREAD_SCOPE", "process")
+    beside.leader = US
+    assert main(["is-leader"]) == 0
+
+
+def test_status_for_people_and_for_programs(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside.leader = OTHER
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.split() == [
+        *("state", "follower"),
+        *("leader", OTHER),
+        *("identity", US),
+    ]
+    assert main(["status", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["state"], found["leader"], found["identity"]) == ("follower", OTHER, US)
+
+
+def test_status_without_an_answer_is_complete_all_the_same(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside.close()
+    assert main(["status", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["last_error"] == "connection refused"
+    assert "connection refused" in err
+
+
+# --- watch ---------------------------------------------------------------------------------
+
+
+def test_watch_prints_a_line_for_each_change_and_ends_with_ctrl_c(
+    local: LocalElector, spawn: Spawn
+) -> None:
+    local.elect(OTHER)
+    watch = spawn("watch", "--json")
+    assert json.loads(watch.expect('"follower"'))["leader"] == OTHER
+    local.elect(US)
+    assert json.loads(watch.expect('"leader": "pod-a"'))["state"] == "leader"
+    watch.send(signal.SIGINT)
+    assert watch.end() == 130
+    assert not watch._with("Traceback")
+
+
+def test_watch_ends_quietly_when_nobody_reads_any_more(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(OTHER)
+    watch = spawn("watch", stderr=subprocess.PIPE)
+    watch.expect("follower")
+    watch.close_output()
+    assert watch.process.stderr is not None
+    assert watch.process.wait(PATIENCE) == 141
+    assert watch.process.stderr.read() == b""
+    watch.process.stderr.close()
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+def test_watch_draws_a_table_on_a_terminal(local: LocalElector, no_colour: bool) -> None:
+    local.elect(US)
+    plain = {"NO_COLOR": "1"} if no_colour else {}
+    given = {**local.environ, "ELECTOR_THREAD_IDENTITY": US, "TERM": "xterm", **plain}
+    with Terminal("watch", env=environment(**given)) as terminal:
+        terminal.expect(b"LEADER")
+        terminal.write(b"\x03")
+        assert terminal.end() == 130
+    assert (b"\x1b[1;32m" in terminal.seen) is not no_colour
+    assert b"\x1b[?25h" in terminal.seen, "the cursor is back"
+    assert b"Traceback" not in terminal.seen
+
+
+# --- doctor --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def examine(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], tuple[int, dict[str, list[tuple[str, str]]]]]:
+    """Runs ``doctor --json``: its code, and by level what each check said."""
+
+    def examine() -> tuple[int, dict[str, list[tuple[str, str]]]]:
+        code = main(["doctor", "--json"])
+        report = json.loads(capsys.readouterr().out)
+        assert report["ok"] is (code == 0)
+        levels: dict[str, list[tuple[str, str]]] = {"ok": [], "note": [], "mend": []}
+        for finding in report["findings"]:
+            text = f"{finding['says']} → {finding['mend']}"
+            levels[finding["level"]].append((finding["check"], text))
+        return code, levels
+
+    return examine
+
+
+Examine = Callable[[], tuple[int, dict[str, list[tuple[str, str]]]]]
+
+
+def test_doctor_finds_all_well(beside: ScriptedServer, examine: Examine) -> None:
+    beside.leader = US
+    code, found = examine()
+    assert code == 0
+    assert not found["mend"]
+    assert [check for check, _ in found["ok"]] == ["environment", "GET", "stream", "identity"]
+
+
+ILLS = {
+    "not configured": ({"ELECTOR_GET_URL": "", "ELECTOR_SSE_URL": ""}, "spec.leaderElection: true"),
+    "bad number": ({"ELECTOR_THREAD_GRACE_PERIOD": "x"}, "ELECTOR_THREAD_GRACE_PERIOD: expected"),
+    "misspelt": ({"ELECTOR_THREAD_GRACE_PERIODE": "9"}, "rename it to ELECTOR_THREAD_GRACE_PERIOD"),
+    "other case": ({"ELECTOR_THREAD_IDENTITY": "POD-B"}, "names are compared exactly"),
+    "made-up name": ({"ELECTOR_THREAD_IDENTITY": "x", "HOSTNAME": "y"}, "never leader"),
+    "leader by HOSTNAME": ({"ELECTOR_THREAD_IDENTITY": "x", "HOSTNAME": OTHER}, "never leader"),
+    "workers": ({"WEB_CONCURRENCY": "4"}, "WEB_CONCURRENCY=4: in the leader pod, every worker"),
+    "gunicorn": ({"GUNICORN_CMD_ARGS": "-w 3"}, "--workers 3"),
+}
+
+
+@pytest.mark.parametrize(("variables", "says"), ILLS.values(), ids=ILLS)
+def test_doctor_names_what_is_wrong_and_what_mends_it(
+    beside: ScriptedServer,
+    examine: Examine,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    says: str,
+) -> None:
+    beside.leader = OTHER
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    code, found = examine()
+    assert code == 1
+    assert says in " ".join(text for _, text in found["mend"])
+    assert len(found["mend"]) == 1
+
+
+def test_doctor_sees_that_nobody_listens(beside: ScriptedServer, examine: Examine) -> None:
+    beside.close()
+    code, found = examine()
+    assert code == 1
+    assert [check for check, _ in found["mend"]] == ["GET", "stream"]
+    assert "spec.leaderElection: true" in found["mend"][0][1]
+
+
+def test_doctor_sees_that_the_stream_is_none(beside: ScriptedServer, examine: Examine) -> None:
+    beside.on_stream = lambda connection: connection.send(answer(result(OTHER)))
+    beside.leader = OTHER
+    code, found = examine()
+    assert code == 1
+    assert "is no event stream" in found["mend"][0][1]
+
+
+def test_doctor_does_not_wait_for_a_silent_stream(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "0.2")
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    beside.on_stream = lambda connection: (connection.send(head), connection.wait_gone())
+    beside.leader = OTHER
+    code, found = examine()
+    assert code == 1
+    assert "no event within 0.2 s" in found["mend"][0][1]
+
+
+def test_doctor_knows_of_a_proxy_and_of_the_scope(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside.leader = US
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    monkeypatch.setenv("ELECTOR_THREAD_SCOPE", "process")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    code, found = examine()
+    assert code == 0
+    assert "add 127.0.0.1 to NO_PROXY" in found["note"][0][1]
+    assert ("workers" in dict(found["ok"])) is True
+
+
+def test_doctor_shows_no_credentials(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url, name in ((beside.get_url, "ELECTOR_GET_URL"), (beside.sse_url, "ELECTOR_SSE_URL")):
+        monkeypatch.setenv(name, url.replace("://", "://user:secret@") + "?token=secret")
+    monkeypatch.setenv("ELECTOR_PATH", "user:secret@localhost:4040")
+    main(["doctor"])
+    assert "secret" not in "".join(capsys.readouterr())
+
+
+def test_doctor_fits_into_80_columns(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    beside.close()
+    main(["doctor"])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+
+
+def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
+    processes = {
+        7: (1, "gunicorn: master [app]"),
+        8: (7, "gunicorn: worker [app]"),
+        9: (7, "gunicorn: worker [app]"),
+        20: (1, "/usr/bin/python\0/usr/bin/uvicorn\0app:app"),
+        21: (20, "/usr/bin/python\0-c\0from multiprocessing.spawn import spawn_main; spawn_main()"),
+        22: (20, "/usr/bin/python\0-c\0from multiprocessing.resource_tracker import main"),
+        30: (1, "uwsgi\0--ini\0app.ini"),
+        31: (30, "uwsgi\0--ini\0app.ini"),
+        32: (30, "uwsgi\0--ini\0app.ini"),
+        33: (30, "grep\0gunicorn"),
+    }
+    for pid, (parent, words) in processes.items():
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_text(words + "\0")
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) b) S {parent} {pid} {pid} 0 -1")
+    assert list(workers.servers(tmp_path)) == [
+        "gunicorn (pid 7) has 2 workers",
+        "uwsgi (pid 30) has 2 workers",
+    ]
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nosuch"], "there is no command 'nosuch'"),
+        (["--nosuch"], "unrecognized arguments: --nosuch"),
+        (["status", "--nosuch"], "unrecognized arguments: --nosuch"),
+        (["status", "more"], "unrecognized arguments: more"),
+        (["status", "--", "more"], "expected nothing after '--'"),
+        (["run"], "expected a command after '--'"),
+        (["run", "--"], "expected a command after '--'"),
+        (["run", "celery"], "unrecognized arguments: celery"),
+        (["run", "--grace", "soon", "--", "true"], "expected seconds, 0 or more, got 'soon'"),
+        (["run", "--grace", "-1", "--", "true"], "expected seconds, 0 or more, got '-1'"),
+        (["run", "--grace", "nan", "--", "true"], "expected seconds, 0 or more, got 'nan'"),
+        (["up", "--nosuch"], "--nosuch"),
+        (["status"], "ELECTOR_GET_URL is not set"),
+        (["is-leader"], "ELECTOR_GET_URL is not set"),
+        (["watch"], "ELECTOR_GET_URL is not set"),
+        (["run", "--", "true"], "ELECTOR_GET_URL is not set"),
+    ],
+)
+def test_bad_usage_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert err.startswith("elector-thread")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [("no-such-program", 127), ("/no/such/program", 127), ("/etc/passwd", 126), ("", 127)],
+)
+def test_a_program_that_cannot_run_is_told_at_once(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str], program: str, code: int
+) -> None:
+    assert main(["run", "--", program]) == code
+    assert capsys.readouterr().err.startswith(f"elector-thread run: cannot run {program!r}")
+    assert beside.connections == 0
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "is-leader" in capsys.readouterr().err
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    listed = re.findall(r"^    ([a-z-]+) {2,}\S", capsys.readouterr().out, re.MULTILINE)
+    extra = typer.main.get_group(build()).commands
+    assert listed == [*bare.COMMANDS, *bare.LAPTOP]
+    assert sorted(bare.LAPTOP) == sorted(extra)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"elector-thread {elector_thread.__version__}\n"
+
+
+def test_output_that_cannot_be_written_is_told(beside: ScriptedServer) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "elector_thread", "status"],
+            env=environment(ELECTOR_GET_URL=beside.get_url),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("elector-thread status: cannot write the output")
+    assert ended.stderr.count("\n") == 1
+
+
+# --- the bare install -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A real environment that holds the library and what it requires, and nothing else."""
+    home = tmp_path_factory.mktemp("bare")
+    venv.create(home, with_pip=False, symlinks=True)
+    (site,) = (home / "lib").glob("python*/site-packages")
+    (site / "elector_thread").symlink_to(Path(elector_thread.__file__).parent)
+    for name in required("elector-thread"):
+        for top in {file.parts[0] for file in importlib.metadata.files(name) or ()} - {".."}:
+            source = Path(str(importlib.metadata.distribution(name).locate_file(top)))
+            if source.exists() and not (site / top).exists():
+                (site / top).symlink_to(source)
+    return str(home / "bin" / "python")
+
+
+def required(name: str) -> set[str]:
+    """The distributions that ``name`` requires without any extra, however deep."""
+    found: set[str] = set()
+    for line in importlib.metadata.requires(name) or ():
+        if "extra ==" not in line:
+            other = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+            found |= {other} | required(other)
+    return found
+
+
+def in_bare(python: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [python, "-m", "elector_thread", *arguments],
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.parametrize("command", bare.LAPTOP)
+def test_without_the_extra_it_says_how_to_install_it(bare_python: str, command: str) -> None:
+    ended = in_bare(bare_python, command, "--whatever")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"elector-thread {command}: needs more packages: pip install 'elector-thread[cli]'\n"
+    )
+
+
+def test_the_commands_for_the_pod_need_no_extra(bare_python: str, local: LocalElector) -> None:
+    local.elect(socket.gethostname())
+    for arguments in (["--help"], ["status"], ["is-leader"], ["run", "-q", "--", "true"]):
+        ended = in_bare(bare_python, *arguments, **local.environ)
+        assert (ended.returncode, ended.stderr) == (0, ""), arguments
+    ended = in_bare(bare_python, "doctor", "--json", **local.environ)
+    assert ended.stderr == ""
+    assert json.loads(ended.stdout)["findings"]
+
+
+def test_nothing_slow_is_imported_for_an_exit_code(beside: ScriptedServer) -> None:
+    code = (
+        "import sys; from elector_thread.cli import main; main(['is-leader']);"
+        "print(sorted({'typer', 'rich', 'starlette', 'uvicorn'} & set(sys.modules)))"
+    )
+    env = environment(ELECTOR_GET_URL=beside.get_url)
+    beside.leader = OTHER
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")

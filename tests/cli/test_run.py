@@ -1,0 +1,297 @@
+"""`run`: only while leading, never twice, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from elector_thread.local import LocalElector
+
+from ..scripted import until
+from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment, is_alive, wait_gone
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+
+Spawn = Callable[..., Running]
+
+WORK = "trap 'echo got TERM; exit 5' TERM; echo up $$; while :; do sleep 0.05; done"
+STUBBORN = "trap '' TERM; echo up $$; sh -c 'echo kid $$; while :; do sleep 0.05; done'"
+"""Ignores SIGTERM, and so does the child that it has."""
+
+
+def pid_in(line: str) -> int:
+    return int(line.split()[-1])
+
+
+def test_runs_only_while_leading(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(OTHER)
+    run = spawn("run", "--", "sh", "-c", WORK)
+    run.expect("waiting to lead as pod-a")
+    local.elect(US)
+    first = pid_in(run.expect("up "))
+    local.elect(OTHER)
+    run.expect("got TERM")
+    run.expect("waiting to lead again")
+    assert not is_alive(first)
+    local.elect(US)
+    second = pid_in(run.expect("up ", count=2))
+    assert second != first
+    run.send(signal.SIGTERM)
+    assert run.end() == 5, "the exit code is the command's own"
+    assert not is_alive(second)
+
+
+def test_never_two_copies_even_when_leadership_returns_while_the_old_one_dies(
+    local: LocalElector, spawn: Spawn, tmp_path: Path
+) -> None:
+    script = (
+        'for pid in $(cat "$0"/* 2>/dev/null); do kill -0 $pid 2>/dev/null && '
+        'grep -qv " Z " /proc/$pid/stat && echo TWICE; done; '
+        'echo $$ > "$0/$$"; trap "" TERM; echo up $$; '
+        'sh -c \'echo $$ > "$0/$$"; echo kid $$; while :; do sleep 0.05; done\' "$0"'
+    )
+    local.elect(US)
+    run = spawn("run", "--grace", "0.4", "--", "sh", "-c", script, str(tmp_path))
+    first, kid = pid_in(run.expect("up ")), pid_in(run.expect("kid "))
+    local.elect(OTHER)
+    run.expect("SIGTERM to sh")
+    local.elect(US)
+    assert is_alive(first), "it ignores SIGTERM"
+    run.expect("SIGKILL")
+    second, second_kid = pid_in(run.expect("up ", count=2)), pid_in(run.expect("kid ", count=2))
+    assert not is_alive(first)
+    assert not is_alive(kid)
+    local.elect(OTHER)
+    run.expect("waiting to lead again", count=2)
+    wait_gone(second, second_kid)
+    assert not run._with("TWICE")
+    run.send(signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM, "no command, so the signal itself"
+
+
+def test_ends_the_command_when_contact_is_lost(spawn: Spawn) -> None:
+    quick = {"ELECTOR_THREAD_REQUEST_TIMEOUT": "0.3", "ELECTOR_THREAD_GRACE_PERIOD": "1"}
+    with LocalElector() as elector:
+        elector.elect(US)
+        run = spawn("run", "--", "sh", "-c", WORK, env={**elector.environ, **quick})
+        pid = pid_in(run.expect("up "))
+    lost = time.monotonic()
+    run.expect("got TERM")
+    assert time.monotonic() - lost < 3
+    run.expect("waiting to lead again")
+    assert not is_alive(pid)
+
+
+def test_forwards_every_signal(local: LocalElector, spawn: Spawn) -> None:
+    names = ["HUP", "USR1", "USR2", "WINCH", "CONT", "ALRM", "TTIN", "INT", "QUIT"]
+    traps = " ".join(f"trap 'echo got {name}.' {name};" for name in names)
+    local.elect(US)
+    run = spawn("run", "--", "sh", "-c", f"{traps} {WORK}")
+    run.expect("up ")
+    for name in names:
+        run.send(getattr(signal, f"SIG{name}"))
+        run.expect(f"got {name}.")
+    run.send(signal.SIGTERM)
+    assert run.end() == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "script", "code"),
+    [
+        ([], "exit 0", 0),
+        (["--no-restart"], "exit 3", 3),
+        (["--no-restart"], "kill -KILL $$", 128 + signal.SIGKILL),
+    ],
+)
+def test_passes_the_exit_code_on(
+    local: LocalElector, spawn: Spawn, options: list[str], script: str, code: int
+) -> None:
+    local.elect(US)
+    assert spawn("run", *options, "--", "sh", "-c", script).end() == code
+
+
+def test_a_signal_that_ends_the_command_ends_the_run(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(US)
+    run = spawn("run", "--", "sh", "-c", "echo up $$; exec sleep 60")
+    wait_gone_pid = pid_in(run.expect("up "))
+    run.send(signal.SIGUSR1)
+    assert run.end() == 128 + signal.SIGUSR1
+    assert not is_alive(wait_gone_pid)
+
+
+def test_restarts_a_command_that_fails_with_a_growing_pause(
+    local: LocalElector, spawn: Spawn, tmp_path: Path
+) -> None:
+    script = 'echo up $$; test -e "$0" && exec sleep 60; touch "$0"; exit 4'
+    local.elect(US)
+    run = spawn("run", "--", "sh", "-c", script, str(tmp_path / "tried"))
+    run.expect("sh ended (exit code 4); again in 1 s")
+    run.expect("up ", count=2)
+
+
+def test_a_pause_ends_with_the_run(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(US)
+    run = spawn("run", "--", "sh", "-c", "exit 4")
+    run.expect("again in 1 s")
+    run.send(signal.SIGINT)
+    assert run.end() == 128 + signal.SIGINT
+
+
+def test_a_suspended_run_suspends_the_command(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(US)
+    run = spawn("run", "--", "sh", "-c", WORK)
+    pid = pid_in(run.expect("up "))
+    run.send(signal.SIGTSTP)
+    until(lambda: state_of(run.pid) == "T" == state_of(pid))
+    run.send(signal.SIGCONT)
+    until(lambda: state_of(pid) in "SR")
+    run.send(signal.SIGTERM)
+    assert run.end() == 5
+
+
+def test_killed_outright_it_leaves_nothing_behind(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(US)
+    run = spawn("run", "--", "sh", "-c", STUBBORN)
+    child, kid = pid_in(run.expect("up ")), pid_in(run.expect("kid "))
+    others = children_of(run.pid)
+    run.process.kill()
+    wait_gone(child, kid, *others)
+
+
+def test_a_stopped_supervisor_cannot_keep_the_command_alive(
+    local: LocalElector, spawn: Spawn
+) -> None:
+    quick = {"ELECTOR_THREAD_REQUEST_TIMEOUT": "0.3", "ELECTOR_THREAD_GRACE_PERIOD": "0.6"}
+    local.elect(US)
+    run = spawn("run", "--grace", "0.1", "--", "sh", "-c", STUBBORN, env=quick)
+    child, kid = pid_in(run.expect("up ")), pid_in(run.expect("kid "))
+    run.send(signal.SIGSTOP)
+    local.elect(OTHER)
+    wait_gone(kid)
+    run.send(signal.SIGCONT)
+    run.expect("waiting to lead again")
+    assert not is_alive(child)
+
+
+def test_says_so_when_the_sentinel_is_killed(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(OTHER)
+    run = spawn("run", "--", "sh", "-c", WORK)
+    run.expect("waiting to lead")
+    (sentinel,) = children_of(run.pid)
+    os.kill(sentinel, signal.SIGKILL)
+    run.expect("sentinel was killed")
+    local.elect(US)
+    run.expect("up ")
+    run.send(signal.SIGTERM)
+    assert run.end() == 5
+
+
+def test_leaves_no_process_when_it_ends(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(US)
+    run = spawn("run", "--", "sh", "-c", "sleep 60 & echo kid $!; exec sleep 0.2")
+    kid, others = pid_in(run.expect("kid ")), children_of(run.pid)
+    assert run.end() == 0
+    wait_gone(kid, *others)
+
+
+def test_a_reader_that_stopped_reading_holds_nothing_up(
+    local: LocalElector, spawn: Spawn, tmp_path: Path
+) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        while True:
+            os.write(write, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(write, True)
+    local.elect(US)
+    pid_file = tmp_path / "pid"
+    script = f"echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 60"
+    run = spawn("run", "--", "sh", "-c", script, stdout=write, stderr=write)
+    until(pid_file.exists)
+    local.elect(OTHER)
+    wait_gone(int(pid_file.read_text()))
+    run.send(signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
+    os.close(read)
+    os.close(write)
+
+
+def test_ignored_child_signals_take_no_exit_code_away(local: LocalElector) -> None:
+    local.elect(US)
+    ignore = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+        "os.execv(sys.executable, [sys.executable, '-m', 'elector_thread', *sys.argv[1:]])"
+    )
+    env = environment(**local.environ, ELECTOR_THREAD_IDENTITY=US)
+    command = [sys.executable, "-c", ignore, "run", "--no-restart", "--", "sh", "-c", "exit 6"]
+    assert subprocess.run(command, env=env, timeout=PATIENCE, capture_output=True).returncode == 6
+
+
+def test_the_command_starts_with_the_signals_as_they_were(
+    local: LocalElector, spawn: Spawn
+) -> None:
+    local.elect(US)
+    run = spawn("run", "--", "grep", "-E", "Sig(Ign|Blk)", "/proc/self/status")
+    assert run.end() == 0
+    assert run.expect("SigIgn").split()[1].strip("0") == ""
+    assert run.expect("SigBlk").split()[1].strip("0") == ""
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_command_once(local: LocalElector) -> None:
+    local.elect(US)
+    script = "trap 'echo one INT' INT; trap 'exit 8' TERM; echo up; while :; do sleep 0.05; done"
+    env = environment(**local.environ, ELECTOR_THREAD_IDENTITY=US)
+    with Terminal("run", "--", "sh", "-c", script, env=env) as terminal:
+        terminal.expect(b"up\r\n")
+        terminal.write(b"\x03")
+        terminal.expect(b"one INT")
+        terminal.process.terminate()
+        assert terminal.end() == 8
+    assert terminal.seen.count(b"one INT") == 1
+
+
+def can_unshare() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    probe = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
+    return subprocess.run(probe, capture_output=True, timeout=PATIENCE).returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare(), reason="needs the right to make a pid namespace")
+def test_as_process_1_it_reaps_orphans(local: LocalElector) -> None:
+    """The orphans have sessions of their own, so nobody else takes care of them."""
+    local.elect(US)
+    script = (
+        "for i in 1 2 3; do (setsid perl -e 1 &); done; n=0;"
+        "while cat /proc/[0-9]*/stat 2>/dev/null | grep -q '(perl)' && [ $n -lt 100 ];"
+        "do n=$((n+1)); sleep 0.05; done; [ $n -lt 100 ] && exit 9"
+    )
+    command = [sys.executable, "-m", "elector_thread", "run", "-q", "--no-restart", "--"]
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", *command, "sh", "-c", script],
+        env=environment(**local.environ, ELECTOR_THREAD_IDENTITY=US),
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 9, done
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()[0]
+
+
+def children_of(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in task.read_text().split()
+    ]
