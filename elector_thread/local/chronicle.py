@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ class Chronicle:
         self.began_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._entries: deque[Entry] = deque(maxlen=LENGTH)
         self._listeners: set[News] = set()
+        self._followers: list[Callable[[Entry], object]] = []
         self._count = 0
 
     def now(self) -> float:
@@ -47,6 +49,12 @@ class Chronicle:
         self._entries.append(entry)
         for listener in self._listeners:
             listener.put_nowait(entry)
+        for follower in self._followers:
+            follower(entry)
+
+    def follow(self, follower: Callable[[Entry], object]) -> None:
+        """Call ``follower(entry)`` on the loop for every entry to come; it must not block."""
+        self._followers.append(follower)
 
     def nudge(self) -> None:
         """Only numbers changed; whoever shows them may look again."""

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import uvicorn
 
 from .admin import Admin
+from .chronicle import Entry
 from .cluster import Cluster, ProcessHook
 from .face import Face, bound
 from .runtime import publish, withdraw
@@ -169,6 +170,13 @@ class LocalElector:
     def elect(self, name: str) -> None:
         """Make ``name`` the leader; returns once every open stream has it."""
         self._run(lambda: self._cluster.elect(name))
+
+    def follow(self, follower: Callable[[Entry], object]) -> None:
+        """Call ``follower(entry)`` for everything that happens from now on (see `Chronicle`).
+
+        Called on the server's own thread: it must not block, nor call anything here.
+        """
+        self._run(lambda: self._cluster.chronicle.follow(follower))
 
     # --- faults ----------------------------------------------------------------------
 
