@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import IO
 
-__all__ = ["Child", "exit_status", "told"]
+__all__ = ["Child", "exit_status", "kill_session", "told"]
 
 LAUNCH = Path(__file__).with_name("_launch.py")
 
@@ -105,7 +105,7 @@ class Child:
         with self._lock:
             if self.returncode is not None:
                 return False
-            _kill_session(self.pid)
+            kill_session(self.pid)
             return True
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -130,7 +130,7 @@ class Child:
         else:  # pragma: no cover - macOS before Python 3.13
             self._process.wait()
         with self._lock:
-            _kill_session(self.pid)
+            kill_session(self.pid)
             self.returncode = self._process.wait()
         self._gone.set()
         if self._on_exit is not None:
@@ -194,7 +194,7 @@ def _spawn(
     return process
 
 
-def _kill_session(leader: int) -> None:
+def kill_session(leader: int) -> None:
     """SIGKILL to everything in the session, also in groups that the command made itself."""
     with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
         os.killpg(leader, signal.SIGKILL)
