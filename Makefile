@@ -18,18 +18,18 @@ $(BIN)/python:
 	$(PIP) install --upgrade 'pip>=25.1'
 
 $(VENV)/demo.done: $(BIN)/python pyproject.toml
-	$(PIP) install -e '.[local]'
+	$(PIP) install -e '.[cli]'
 	@touch $@
 
 $(VENV)/test.done: $(BIN)/python pyproject.toml
-	$(PIP) install -e '.[local]' --group test --group check
+	$(PIP) install -e '.[cli]' --group test --group check
 	@touch $@
 
 $(VENV)/bench.done: $(BIN)/python pyproject.toml
 	$(PIP) install -e '.[local]' --group bench
 	@touch $@
 
-demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeover (20 s)
+demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeover (10 s)
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/test.done ## run the tests
