@@ -11,7 +11,8 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
 from typing import Annotated, Any, NoReturn
 
@@ -104,20 +105,25 @@ def _refuse(message: str) -> NoReturn:
     raise typer.Exit(console.BAD_USAGE)
 
 
-def _open(port: int) -> LocalElector:
+@contextmanager
+def _elector(port: int) -> Iterator[LocalElector]:
     try:
-        return LocalElector(port, public=True)
+        elector = LocalElector(port, public=True).start()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             _refuse(f"port {port} is in use; choose another with --port, or any with --port 0")
-        _refuse(f"cannot listen on port {port}: {(error.strerror or str(error)).lower()}")
+        _refuse(f"cannot start the elector: {error}")
+    try:
+        yield elector
+    finally:
+        elector.stop()
 
 
 def _run(plan: Plan, port: int) -> int:
     """The elector and the replicas; the exit code."""
     guardian = Guardian()  # forks, so it comes before any thread
     try:
-        with _open(port) as elector, Output(name_width(plan.app)) as output:
+        with _elector(port) as elector, Output(name_width(plan.app)) as output:
             deployment = Deployment(plan, elector, output, guardian)
             elector.set_process_hooks(
                 freeze=deployment.freeze, thaw=deployment.thaw, kill=deployment.kill
@@ -154,7 +160,7 @@ def _serve_alone(port: int) -> int:
     """The elector, and nobody beside it, until a signal; the exit code."""
     # Blocked, so that they wait for `sigwait` and the elector is ended in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
-    with _open(port) as elector, Output() as output:
+    with _elector(port) as elector, Output() as output:
         output.on_closed = lambda: os.kill(os.getpid(), signal.SIGTERM)
         _greet(elector, output)
         elector.elect(socket.gethostname())

@@ -84,7 +84,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """A line of our own for whoever watches a terminal; nothing when piped."""
-        if sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             self.say(text)
 
     def warn(self, text: str) -> None:
@@ -130,7 +130,9 @@ class Output:
             line.done()
 
     def _write(self, line: _Line) -> None:
-        target = sys.stderr if line.is_error else sys.stdout
+        target: TextIO | None = sys.stderr if line.is_error else sys.stdout
+        if target is None:  # closed by whoever started us, so nobody wants to read it
+            return
         try:
             encoding = target.encoding or "utf-8"
             shown = self._shown(line).encode(encoding, "backslashreplace").decode(encoding)
@@ -185,7 +187,9 @@ def _harmless(text: str, *, colours: bool) -> str:
     return _STEERING.sub(replace, text)
 
 
-def _has_colours(stream: TextIO) -> bool:
+def _has_colours(stream: TextIO | None) -> bool:
+    if stream is None:
+        return False
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return wanted and stream.isatty()
 
