@@ -38,6 +38,9 @@ READY_AFTER = 1.0
 LAST_WORDS = 0.5
 """Seconds for the output of a replica that has ended, before its end is acted on."""
 
+IDENTITY = "ELECTOR_THREAD_IDENTITY"
+"""A replica's name in its environment. No name is given twice, so it marks all it starts."""
+
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -219,19 +222,21 @@ class Deployment:
             "PYTHONUNBUFFERED": "1",
             **self._cluster.add_replica(name).environ,
             "HOSTNAME": name,
-            "ELECTOR_THREAD_IDENTITY": name,
+            IDENTITY: name,
         }
+        mark = f"{IDENTITY}={name}"
         try:
             child = Child(
                 self._plan.command,
                 environ=environ,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                mark=mark,
             )
         except OSError:
             self._cluster.remove_replica(name)
             raise
-        self._guardian.register(child.pid)
+        self._guardian.register(child.pid, mark)
         replica = Replica(name, child, crashes)
         self._replicas[name] = replica
         self._watch(replica)

@@ -35,13 +35,13 @@ class Guardian:
             _stand_guard(read)  # does not return
         os.close(read)
 
-    def register(self, pid: int) -> None:
-        """The session with this leader must not outlive us."""
-        self._tell(f"+{pid}\n")
+    def register(self, pid: int, mark: str) -> None:
+        """The session with this leader, and what has the mark, must not outlive us."""
+        self._tell(f"{pid} {mark}\n")
 
     def release(self, pid: int) -> None:
         """It has ended; its pid may soon be another's."""
-        self._tell(f"-{pid}\n")
+        self._tell(f"{pid}\n")
 
     def close(self) -> None:
         """It is needed no more: everything registered and not released is killed."""
@@ -60,13 +60,16 @@ def _stand_guard(pipe: int) -> None:
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
         _let_go_of_all_but(pipe)
-        registered: set[int] = set()
+        registered: dict[int, str] = {}
         with os.fdopen(pipe) as messages:
             for message in messages:
-                change = registered.add if message[0] == "+" else registered.discard
-                change(int(message[1:]))
-        for pid in registered:
-            kill_session(pid)
+                pid, *mark = message.split()
+                if mark:
+                    registered[int(pid)] = mark[0]
+                else:
+                    registered.pop(int(pid), None)
+        for leader, its_mark in registered.items():
+            kill_session(leader, its_mark)
     finally:
         os._exit(0)
 

@@ -99,6 +99,21 @@ def test_what_the_command_leaves_behind_ends_with_it() -> None:
     assert gone(pid)
 
 
+@ONLY_LINUX
+def test_a_marked_one_takes_along_who_has_left_the_session() -> None:
+    environ = {**os.environ, "MARK": f"test-{os.getpid()}"}
+    script = "setsid sh -c 'echo $$; exec sleep 300' & read line"
+    mark = f"MARK={environ['MARK']}"
+    child = spawn(script, environ=environ, mark=mark, stdin=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdin is not None
+    with child.stdout as pipe, child.stdin:
+        (pid,) = read_pids(pipe, 1)
+    child.wait(10)
+
+    assert gone(pid)
+
+
 def test_a_frozen_child_hears_sigterm() -> None:
     child = Child(["sleep", "300"])
     assert child.send(signal.SIGSTOP)

@@ -30,6 +30,7 @@ STUBBORN = """
 trap 'echo asked' TERM
 set -m 2>/dev/null                            # a grandchild in a group of its own
 bash -c 'trap "" TERM; sleep 300 & echo pid $!; wait' &
+setsid sh -c 'echo pid $$; exec sleep 300' &  # and one that has left the session
 echo pid $! >&1; echo pid $$
 while :; do wait; done
 """
@@ -158,7 +159,7 @@ def test_rolling_kills_who_ignores_sigterm() -> None:
 )
 def test_a_signal_ends_everything_and_leaves_nothing(number: int, code: int) -> None:
     with Up("-n", "2", "--grace", "0.3", "--", "bash", "-c", STUBBORN) as up:
-        everything = pids(up, 6)
+        everything = pids(up, 8)
         up.signal(number)
 
         assert up.wait() == code
@@ -168,7 +169,7 @@ def test_a_signal_ends_everything_and_leaves_nothing(number: int, code: int) -> 
 
 def test_a_second_ctrl_c_kills_at_once() -> None:
     with Up("-n", "2", "--grace", "3000", "--", "bash", "-c", STUBBORN) as up:
-        everything = pids(up, 6)
+        everything = pids(up, 8)
         up.signal(signal.SIGINT)
         up.matches("asked", 2)
 
@@ -178,7 +179,7 @@ def test_a_second_ctrl_c_kills_at_once() -> None:
 
 def test_killed_outright_it_takes_everything_along() -> None:
     with Up("-n", "2", "--", "bash", "-c", STUBBORN) as up:
-        everything = pids(up, 6)
+        everything = pids(up, 8)
         up.signal(signal.SIGKILL)
 
         assert all(gone(pid) for pid in everything)
