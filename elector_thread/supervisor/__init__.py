@@ -4,10 +4,11 @@ Knows processes, names and output. Knows the elector only as something that can 
 told who leads (`Cluster`), and no command line.
 """
 
-from .deployment import ENDING_SIGNALS, CommandFailed, Deployment, Plan
+from .deployment import ENDING_SIGNALS, Deployment
 from .guardian import Guardian
 from .names import is_app_name, name_width
 from .output import Output
+from .plan import CommandFailed, Plan
 
 __all__ = [
     "ENDING_SIGNALS",

@@ -10,11 +10,11 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
 from tenacity import RetryCallState, Retrying, wait_exponential
 
@@ -23,8 +23,9 @@ from ..clock import now
 from .guardian import Guardian
 from .names import pod_name, template_hash
 from .output import Output
+from .plan import Cluster, CommandFailed, Plan
 
-__all__ = ["Cluster", "CommandFailed", "Deployment", "Plan", "pause_before_restart"]
+__all__ = ["ENDING_SIGNALS", "Deployment", "pause_before_restart"]
 
 HEALTHY_LIFE = 10.0
 """Seconds that a replica must have lived for the pause before its restart to begin anew."""
@@ -42,44 +43,6 @@ IDENTITY = "ELECTOR_THREAD_IDENTITY"
 """A replica's name in its environment. No name is given twice, so it marks all it starts."""
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class CommandFailed(Exception):
-    """The command cannot be run at all; the message says why."""
-
-
-class Sidecar(Protocol):
-    """What a replica has beside it."""
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        """The variables that the platform sets for the replica."""
-
-
-class Cluster(Protocol):
-    """What a deployment needs of the elector: to be told who lives. Who leads is its decision."""
-
-    def add_replica(self, name: str, /) -> Sidecar:
-        """A replica is about to start."""
-
-    def remove_replica(self, name: str, /) -> object:
-        """A replica is gone for good; if it led, the oldest of the others leads now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to run.
-
-    grace: seconds between SIGTERM and SIGKILL.
-    rolling: seconds between one replacement and the next, None for no replacements.
-    """
-
-    command: Sequence[str]
-    app: str = "app"
-    replicas: int = 3
-    restart: bool = False
-    rolling: float | None = None
-    grace: float = 5.0
 
 
 @dataclass(eq=False, slots=True)

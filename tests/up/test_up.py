@@ -15,6 +15,7 @@ from socket import gethostname
 import pytest
 
 from elector_thread.cli import main
+from elector_thread.supervisor.deployment import pause_before_restart
 
 from .helpers import Up, elector_thread, eventually, gone, state_of
 
@@ -130,6 +131,12 @@ def test_restart_replaces_with_back_off_under_a_new_name() -> None:
     assert len(set(names)) == 3
     assert time.monotonic() - began > 0.5 + 1.0, "two pauses"
     assert f"{names[0]} has died (exit code 3)" in up.errors[0]
+
+
+def test_the_pauses_double_up_to_half_a_minute() -> None:
+    pauses = [pause_before_restart(crashes) for crashes in range(1, 9)]
+
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
 def test_rolling_starts_the_new_one_first_and_leadership_outlives_sigterm() -> None:
