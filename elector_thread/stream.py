@@ -7,6 +7,7 @@ healthy life resets.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -25,6 +26,9 @@ __all__ = ["Stream"]
 LONGEST_PAUSE = 300.0
 """Seconds: the back-off's ceiling, and the wait where there is no stream at all."""
 
+MOST_HURRIES = 5
+"""How often, within the longest pause, a GET that works again may cut a pause short."""
+
 HEALTHY_LIFE = 60.0
 """Seconds that a stream must live for the back-off to begin anew."""
 
@@ -41,8 +45,8 @@ class Stream:
     """Everything the stream thread does; `run` is its body.
 
     Cross-thread: `open` is written by this thread and read by poll. `hurry` may be
-    called by any thread; its `Event` wakes the back-off. `_hurried_at` is written
-    by the threads that ask (poll, refresh); at worst a reconnect comes early.
+    called by any thread; its `Event` wakes the back-off. `_hurries` is appended to
+    by the threads that ask (poll, refresh); at worst a reconnect more comes early.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Stream:
         self._stopping = stopping
         self._on_lost = on_lost
         self._hurry = Event()
-        self._hurried_at = -inf
+        self._hurries: deque[float] = deque([-inf] * MOST_HURRIES, maxlen=MOST_HURRIES)
         self._jitter = wait_random_exponential(multiplier=1, max=LONGEST_PAUSE)
 
     def run(self) -> None:
@@ -72,9 +76,9 @@ class Stream:
             self._try_until_healthy()
 
     def hurry(self) -> None:
-        """GET works again: cut the current back-off short, at most once a minute."""
-        if now() - self._hurried_at >= HEALTHY_LIFE:
-            self._hurried_at = now()
+        """GET works again: cut the current pause short, unless GET comes and goes all the time."""
+        if now() - self._hurries[0] >= LONGEST_PAUSE:
+            self._hurries.append(now())
             self._hurry.set()
 
     def wake(self) -> None:
