@@ -3,9 +3,10 @@
 Needs the extra ``local`` (Starlette and uvicorn). Binds loopback only. `control`
 steers one that runs elsewhere.
 
-In layers: `gohttp` and `faults`, `views`, `chronicle` (values and bookkeeping); `face`
-(one sidecar); `cluster` (the truth, on one event loop); `admin` (the page and its HTTP);
-`server` (the thread, and what Python callers hold).
+In layers: `gohttp`, `faults`, `views`, `chronicle` (values and bookkeeping); `face` (one
+sidecar), `replica`, `active` (the faults that are on), `witness` (who contradicts whom);
+`cluster` (the truth, on one event loop); `admin` (the page and its HTTP); `server` (the
+thread, and what Python callers hold).
 """
 
 from .face import Face

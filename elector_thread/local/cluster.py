@@ -8,75 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from .active import ActiveFaults
 from .chronicle import Chronicle
-from .face import Face, result
+from .face import BEFORE_ELECTION, Face, result
 from .faults import Fault, FaultError, Kind, checked
-from .views import Discord, Views, discord
+from .replica import Hooks, Replica, act
+from .witness import Witness
 
-__all__ = ["Cluster", "Hooks", "Replica"]
+__all__ = ["Cluster"]
 
 TICK = 0.25
 """Seconds between two looks at what only time changes: silence and lasting discord."""
 
-DISCORD_LASTS = 0.4
-"""Seconds for which two may contradict each other before it is worth a word: news travels."""
-
 GONE_KEPT = 8
 """Replicas that are gone but still shown in the state."""
-
-ProcessHook = Callable[[str], object]
-
-
-@dataclass(slots=True)
-class Hooks:
-    """How to act on a replica's real process, by name; called on a worker thread."""
-
-    freeze: ProcessHook | None = None
-    thaw: ProcessHook | None = None
-    kill: ProcessHook | None = None
-
-
-@dataclass(slots=True)
-class Replica:
-    """One replica: its sidecar's face, and what it says itself.
-
-    outdated: the result that it is stuck with while isolated (`Kind.SPLIT`).
-    """
-
-    name: str
-    face: Face
-    key: str = field(repr=False)
-    started: str = field(
-        default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds")
-    )
-    views: Views = field(default_factory=Views)
-    shown: tuple[str | None, str | None] = (None, None)
-    outdated: bytes | None = None
-    frozen: bool = False
-
-    def as_dict(self, instant: float, *, alive: bool = True) -> dict[str, Any]:
-        """For the page and the command line."""
-        state, leader = self.views.at(instant) if alive else (None, None)
-        age = self.views.age(instant)
-        return {
-            "name": self.name,
-            "started": self.started,
-            "alive": alive,
-            "frozen": self.frozen and alive,
-            "isolated": self.outdated is not None and alive,
-            "state": state,
-            "says_leader": leader,
-            "last_report_age": None if age is None else round(age, 1),
-            "streams": self.face.streams,
-            "gets": self.face.gets,
-            "get_url": self.face.get_url,
-        }
 
 
 class Cluster:
@@ -98,15 +47,15 @@ class Cluster:
         self._report_url = report_url
         self._replicas: dict[str, Replica] = {}  # the oldest first
         self._gone: list[dict[str, Any]] = []
-        self._faults: dict[int, Fault] = {}
-        self._timers: dict[int, list[asyncio.TimerHandle]] = {}
-        self._starting: set[int] = set()  # restarts that have come as far as {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._count = 0
         self._failover: asyncio.TimerHandle | None = None
-        self._discord_since: float | None = None
-        self._discord: Discord | None = None
-        self._result: bytes | None = None
+        self._result = BEFORE_ELECTION
+        self._witness = Witness(self.chronicle)
+        self._faults = ActiveFaults(
+            self.chronicle,
+            due=lambda fault: self._spawn(self._end(fault)),
+            moved=lambda: self._spawn(self._apply_all()),
+        )
+        self._tasks: set[asyncio.Task[None]] = set()  # what timers began
 
     # --- replicas and elections -------------------------------------------------------
 
@@ -118,9 +67,9 @@ class Cluster:
         face = Face(name, report_url=self._report_url(key), changed=self.chronicle.nudge)
         replica = Replica(name, face, key)
         self._replicas[name] = replica
+        self._gone = [gone for gone in self._gone if gone["name"] != name]
         self.chronicle.note("joined", replica=name)
-        if self._result is not None:
-            face.tell(self._result)
+        face.tell(self._result)
         await self._apply(replica)
         if self.leader is None and self._failover is None:
             self._elect_oldest()
@@ -133,8 +82,9 @@ class Cluster:
             return
         replica.face.close()
         self._gone = [*self._gone, replica.as_dict(self.chronicle.now(), alive=False)][-GONE_KEPT:]
-        for fault in [fault for fault in self._faults.values() if fault.replica == name]:
-            self._forget(fault)
+        for fault in self._faults:
+            if fault.replica == name:
+                self._faults.end(fault)
         self.chronicle.note("gone", replica=name)
         if name == self.leader:
             self._fail_over()
@@ -188,23 +138,18 @@ class Cluster:
         kind, lasts = checked(word, seconds)
         self._check_target(kind, replica)
         assert replica is None or isinstance(replica, str)
-        self._count += 1
-        fault = Fault(self._count, kind, replica, self.chronicle.now(), lasts)
-        self.chronicle.note(
-            "fault", id=fault.number, fault=kind.word, replica=replica, seconds=lasts
-        )
+        fault = self._faults.announce(kind, replica, lasts)
         try:
             if kind.hits_process:
                 await self._hit(fault)
         except FaultError:
-            self._note_end(fault)
+            self._faults.end(fault)
             raise
-        if kind.at_once or (kind in (Kind.DROP, Kind.RESET) and lasts is None):
-            self._do_once(fault)
-            self._note_end(fault)
+        if self._is_once(fault):
+            self._end_streams(fault)
+            self._faults.end(fault)
             return fault
-        self._faults[fault.number] = fault
-        self._plan(fault)
+        self._faults.begin(fault)
         if kind is Kind.SPLIT:
             self._isolate(self._replicas[str(replica)])
         await self._apply_all()
@@ -215,15 +160,15 @@ class Cluster:
         kind = None if word is None else checked(word, None)[0]
         if replica is not None and not isinstance(replica, str):
             raise FaultError(f"replica: expected a name or null, got {replica!r}")
-        ended = [fault for fault in self._faults.values() if fault.matches(kind, replica)]
+        ended = [fault for fault in self._faults if fault.matches(kind, replica)]
         for fault in ended:
-            await self._end(fault.number)
+            await self._end(fault)
         return len(ended)
 
     def _check_target(self, kind: Kind, replica: object) -> None:
         if replica is None and kind.needs_replica:
             raise FaultError(f"replica: expected one, since {kind.word} means nothing for all")
-        if replica is not None and replica not in self._replicas:
+        if replica is not None and replica not in list(self._replicas):
             known = ", ".join(self._replicas) or "none at all"
             raise FaultError(f"replica: expected one that lives ({known}), got {replica!r}")
         if kind is Kind.FREEZE and (self.hooks.freeze is None or self.hooks.thaw is None):
@@ -234,46 +179,24 @@ class Cluster:
         if kind.hits_process and not self._replicas:
             raise FaultError(f"replica: expected one to {kind.word}, but none lives")
 
-    def _plan(self, fault: Fault) -> None:
-        if fault.seconds is None:
-            return
-        loop = asyncio.get_running_loop()
-        timers = [loop.call_later(fault.seconds, self._spawn_end, fault.number)]
-        if fault.kind is Kind.RESTART:
-            timers.append(loop.call_later(fault.seconds / 2, self._spawn_listen, fault.number))
-        self._timers[fault.number] = timers
+    def _is_once(self, fault: Fault) -> bool:
+        """Whether it is over as soon as it is done, or has lost its target meanwhile."""
+        ends_streams = fault.kind in (Kind.DROP, Kind.RESET) and fault.seconds is None
+        lost = fault.replica is not None and fault.replica not in self._replicas
+        return fault.kind.at_once or ends_streams or lost
 
-    def _spawn_end(self, number: int) -> None:
-        self._keep(asyncio.ensure_future(self._end(number)))
-
-    def _spawn_listen(self, number: int) -> None:
-        """The second half of a restart: it listens again, but knows nothing yet."""
-        self._starting.add(number)
-        self._keep(asyncio.ensure_future(self._apply_all()))
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _end(self, number: int) -> None:
-        fault = self._faults.get(number)
-        if fault is None:
+    async def _end(self, fault: Fault) -> None:
+        if fault not in self._faults:  # ended meanwhile, or its replica is gone
             return
-        self._forget(fault)
+        self._faults.end(fault)
         for name in self._targets(fault) if fault.kind is Kind.FREEZE else ():
             await self._thaw(name)
         await self._apply_all()
-
-    def _forget(self, fault: Fault) -> None:
-        del self._faults[fault.number]
-        self._starting.discard(fault.number)
-        for timer in self._timers.pop(fault.number, ()):
-            timer.cancel()
-        self._note_end(fault)
-
-    def _note_end(self, fault: Fault) -> None:
-        word, replica = fault.kind.word, fault.replica
-        self.chronicle.note("cleared", id=fault.number, fault=word, replica=replica)
 
     def _targets(self, fault: Fault) -> list[str]:
         return [name for name in self._replicas if fault.hits(name)]
@@ -284,24 +207,23 @@ class Cluster:
             if replica is None:  # gone while another was hit
                 continue
             if fault.kind is Kind.FREEZE:
-                await _call(self.hooks.freeze, name)
+                await act(self.hooks.freeze, name)
                 replica.frozen = True
             elif self.hooks.kill is not None:
-                await _call(self.hooks.kill, name)
+                await act(self.hooks.kill, name)
             else:
                 self.remove(name)
 
     async def _thaw(self, name: str) -> None:
-        still = any(f.kind is Kind.FREEZE and f.hits(name) for f in self._faults.values())
         replica = self._replicas.get(name)
-        if replica is not None and not still:
+        if replica is not None and Kind.FREEZE not in self._faults.effects(name):
             replica.frozen = False
             with suppress(FaultError):  # it was frozen, so it was there; now it may be gone
-                await _call(self.hooks.thaw, name)
+                await act(self.hooks.thaw, name)
 
-    def _do_once(self, fault: Fault) -> None:
+    def _end_streams(self, fault: Fault) -> None:
         for face in self._faces():
-            if fault.hits(face.name) and not fault.kind.at_once:
+            if fault.hits(face.name) and fault.kind in (Kind.DROP, Kind.RESET):
                 face.end_streams(reset=fault.kind is Kind.RESET)
 
     def _isolate(self, replica: Replica) -> None:
@@ -311,35 +233,23 @@ class Cluster:
             self._fail_over()
             return
         stale = self._former[-1] if self._former else self.leader
-        replica.outdated = result(stale) if stale else b"{}"
+        replica.outdated = result(stale) if stale else BEFORE_ELECTION
         replica.face.tell(replica.outdated)
 
     async def _apply_all(self) -> None:
-        await self.plain.afflict(self._effects(None))
+        await self.plain.afflict(self._faults.effects(None))
         for replica in list(self._replicas.values()):
             await self._apply(replica)
         self.chronicle.nudge()
 
     async def _apply(self, replica: Replica) -> None:
-        effects = self._effects(replica.name)
+        effects = self._faults.effects(replica.name)
         if replica.outdated is not None and Kind.SPLIT not in effects:
             replica.outdated = None
-            replica.face.tell(self._result or b"{}")
+            replica.face.tell(self._result)
             if self.leader is None and self._failover is None:
                 self._elect_oldest()
         await replica.face.afflict(effects)
-
-    def _effects(self, name: str | None) -> frozenset[Kind]:
-        """What the faults that are on do to one face."""
-        effects: set[Kind] = set()
-        for fault in self._faults.values():
-            if not fault.hits(name):
-                continue
-            if fault.kind is Kind.RESTART:
-                effects.add(Kind.EMPTY if fault.number in self._starting else Kind.REFUSE)
-            else:
-                effects.add(fault.kind)
-        return frozenset(effects)
 
     # --- reports ------------------------------------------------------------------------
 
@@ -351,8 +261,7 @@ class Cluster:
         for replica in self._replicas.values():
             if secrets.compare_digest(replica.key.encode(), key.encode()):
                 replica.views.take(report, self.chronicle.now())
-                self._look_at(replica)
-                self._judge()
+                self._look()
                 return True
         return False
 
@@ -360,31 +269,10 @@ class Cluster:
         """Notice what only time brings, until cancelled."""
         while True:
             await asyncio.sleep(TICK)
-            for replica in self._replicas.values():
-                self._look_at(replica)
-            self._judge()
+            self._look()
 
-    def _look_at(self, replica: Replica) -> None:
-        shown = replica.views.at(self.chronicle.now())
-        if shown != replica.shown:
-            replica.shown = shown
-            self.chronicle.note("view", replica=replica.name, state=shown[0], leader=shown[1])
-
-    def _judge(self) -> None:
-        """Say so when two contradict each other for longer than news needs to travel."""
-        claimants = [name for name, r in self._replicas.items() if r.shown[0] == "leader"]
-        found, instant = discord(self.leader, claimants), self.chronicle.now()
-        if found is None:
-            self._discord_since = None
-        elif self._discord_since is None:
-            self._discord_since = instant
-        since = self._discord_since
-        if since is not None and instant - since < DISCORD_LASTS:
-            return
-        if found != self._discord:
-            self._discord = found
-            told = {} if found is None or since is None else {"since": round(since, 3)}
-            self.chronicle.note("discord", **_shown(found), **told)
+    def _look(self) -> None:
+        self._witness.look(self._replicas.values(), self.leader)
 
     # --- looking ------------------------------------------------------------------------
 
@@ -403,33 +291,14 @@ class Cluster:
                 "get_url": self.plain.get_url,
             },
             "streams": sum(face.streams for face in self._faces()),
-            "faults": [fault.as_dict(instant) for fault in self._faults.values()],
-            "discord": _shown(self._discord) if self._discord else None,
+            "faults": [fault.as_dict(instant) for fault in self._faults],
+            "discord": self._witness.discord,
         }
 
     def close(self) -> None:
         """End every face and every timer."""
-        for timers in self._timers.values():
-            for timer in timers:
-                timer.cancel()
+        self._faults.close()
         if self._failover is not None:
             self._failover.cancel()
         for face in self._faces():
             face.close()
-
-
-def _shown(found: Discord | None) -> dict[str, Any]:
-    return {"text": found.text if found else None, "replicas": found.replicas if found else ()}
-
-
-async def _call(hook: ProcessHook | None, name: str) -> None:
-    """Act on a process, away from the loop. Raises `FaultError` if that fails."""
-    if hook is None:
-        return
-    failure = ""
-    try:
-        await asyncio.to_thread(hook, name)
-    except Exception as error:  # the hook is somebody else's code
-        failure = f"{type(error).__name__}: {error}"
-    if failure:
-        raise FaultError(f"the process of {name} could not be reached ({failure})")

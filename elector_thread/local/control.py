@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import ElectorError
-from .runtime import published
+from .runtime import Untrusted, published
 
 __all__ = ["Control", "ControlError", "find"]
 
@@ -31,12 +31,15 @@ class ControlError(ElectorError):
 def find(environ: Mapping[str, str] | None = None) -> Control:
     """The local elector to steer: ``ELECTOR_LOCAL_URL``, else the one that this user runs.
 
-    Raises `ControlError` if there is none, or more than one.
+    Raises `ControlError` if there is none, more than one, or one that cannot be trusted.
     """
     given = (os.environ if environ is None else environ).get("ELECTOR_LOCAL_URL", "").strip()
     if given:
         return Control(given)
-    urls = published()
+    try:
+        urls = published()
+    except (Untrusted, OSError) as error:
+        raise ControlError(str(error)) from None
     if not urls:
         raise ControlError(
             "no local elector is running; start one with `elector-thread up`, or set "

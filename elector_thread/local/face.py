@@ -72,6 +72,7 @@ class Face:
         self._server: asyncio.Server | None = None
         self._result = BEFORE_ELECTION
         self._effects: frozenset[Kind] = frozenset()
+        self._afflicting = asyncio.Lock()  # opening takes a moment, in which more may come
         self._connections: set[_Connection] = set()
         self._streams: dict[_Connection, Request] = {}
         self._hung: dict[_Connection, Request] = {}
@@ -137,6 +138,10 @@ class Face:
 
     async def afflict(self, effects: frozenset[Kind]) -> None:
         """These faults are on now, and no others; what was off until now happens at once."""
+        async with self._afflicting:
+            await self._afflict(effects)
+
+    async def _afflict(self, effects: frozenset[Kind]) -> None:
         begun, self._effects = effects - self._effects, effects
         if Kind.REFUSE in begun:
             self._refuse()

@@ -68,8 +68,8 @@ def _directory(*, create: bool) -> Path:
 
 
 def _url_in(path: Path) -> str | None:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
-        _check(path, os.fstat(file.fileno()), stat.S_ISREG)
+    _check(path, path.lstat(), stat.S_ISREG)  # the directory is ours alone: it stays so
+    with path.open(encoding="utf-8") as file:
         try:
             found = json.load(file)
         except ValueError:  # written just now, or by another version

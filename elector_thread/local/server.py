@@ -13,8 +13,9 @@ import uvicorn
 
 from .admin import Admin
 from .chronicle import Entry
-from .cluster import Cluster, ProcessHook
+from .cluster import Cluster
 from .face import Face, bound
+from .replica import ProcessHook
 from .runtime import publish, withdraw
 
 __all__ = ["LocalElector"]
@@ -115,14 +116,25 @@ class LocalElector:
     # --- life ------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Serve; returns once connections are accepted."""
+        """Serve; returns once connections are accepted.
+
+        With ``public``, raises `ElectorError` if the directory that makes it so belongs
+        to others too, and OSError if it cannot be written.
+        """
         self._thread.start()
         self._ready.wait()
         if self._failed is not None:
             raise self._failed
         if self._public:
-            publish(self.ui_url)
+            self._publish()
         return self
+
+    def _publish(self) -> None:
+        try:
+            publish(self.ui_url)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End all faults, every stream and the server. Harmless if it was never started."""

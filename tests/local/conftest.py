@@ -15,10 +15,14 @@ def running() -> Iterator[LocalElector]:
 
 @pytest.fixture
 def local(running: LocalElector) -> Iterator[LocalElector]:
-    """A local elector without faults or replicas; the module shares one server."""
+    """A local elector without faults, replicas or leader; the module shares one server."""
     running.set_process_hooks()
     yield running
     running.set_process_hooks()
     running.clear()
     for replica in running.state()["replicas"]:
         running.remove_replica(replica["name"])
+    elected_by_hand = running.state()["leader"]
+    if elected_by_hand is not None:  # leads for life: let it live and die
+        running.add_replica(elected_by_hand)
+        running.remove_replica(elected_by_hand)

@@ -70,6 +70,13 @@ def test_removing_is_idempotent_and_adding_is_not(local: LocalElector) -> None:
     local.remove_replica("never")
 
 
+def test_a_name_may_come_back(local: LocalElector) -> None:
+    local.add_replica("pod-a")
+    local.remove_replica("pod-a")
+    local.add_replica("pod-a")
+    assert [r["alive"] for r in local.state()["replicas"] if r["name"] == "pod-a"] == [True]
+
+
 def test_many_threads_at_once(local: LocalElector) -> None:
     names = [f"pod-{number}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+
 import pytest
 
 from elector_thread.local import Face, FaultError, LocalElector
