@@ -55,6 +55,7 @@ def run(command: Sequence[str], *, grace: float, restart: bool, quiet: bool) -> 
     code = _why_not(command[0])
     if code:
         return code
+    _occupy_standard_streams()
     elector = Elector()
     sentinel = Sentinel()
     sentinel.start()  # forks, so it comes before every thread
@@ -273,6 +274,13 @@ def _reap_strangers(ours: set[int]) -> None:
         if ended is None or ended.si_pid in ours:  # ours are reaped by who started them
             return
         os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def _occupy_standard_streams() -> None:
+    """Where stdin, stdout or stderr is closed, let no pipe of ours take its number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
 
 
 def _ending_signals() -> set[int]:

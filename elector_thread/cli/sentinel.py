@@ -3,7 +3,7 @@
 The kernel kills the command itself when the supervisor dies, but not what the command
 has started; and it does nothing at all while the supervisor is merely stopped. The
 sentinel is told, twice a second, until when the command may live. It kills the command's
-group when that time passes, and when the supervisor is gone.
+session when that time passes, and when the supervisor is gone.
 
 Forked before there is any thread; a few lines that wait on a pipe.
 """
@@ -17,16 +17,15 @@ import struct
 from contextlib import suppress
 from math import inf
 
+from ..child import kill_session
 from ..clock import now
 
 __all__ = ["Sentinel"]
 
-MESSAGE = struct.Struct("=qd")  # the group (0: none), and the instant by which it must be gone
+MESSAGE = struct.Struct("=qd")  # the session (0: none), and the instant by which it must be gone
 
 PATIENCE = 1.0
 """Seconds for the supervisor to speak up after both were paused together."""
-
-LAST_TRIES = 50  # of 0.1 s
 
 
 class Sentinel:
@@ -51,10 +50,10 @@ class Sentinel:
         """Its pid; 0 if there is none (any more)."""
         return self._pid
 
-    def guard(self, group: int, until: float) -> None:
-        """The command's group may live until the instant ``until``, unless told otherwise."""
+    def guard(self, command: int, until: float) -> None:
+        """The command's session may live until the instant ``until``, unless told otherwise."""
         with suppress(OSError):  # dead: `is_lost` tells. Full: it is stopped, and so be it
-            os.write(self._pipe, MESSAGE.pack(group, until))
+            os.write(self._pipe, MESSAGE.pack(command, until))
 
     def rest(self) -> None:
         """There is no command."""
@@ -96,32 +95,25 @@ def _be_sentinel(pipe: int) -> None:
 
 
 def _watch(pipe: int) -> None:
-    group, until = 0, inf
+    command, until = 0, inf
     while True:
         left = max(0.0, until - now())
         if not (_readable(pipe, left) or _readable(pipe, PATIENCE)):
-            _kill(group)
+            _kill(command)
             until = inf
             continue
         message = os.read(pipe, MESSAGE.size)
         if not message:
             break
-        group, until = MESSAGE.unpack(message)
-    for _ in range(LAST_TRIES):  # what forks while it is being killed
-        if not _kill(group):
-            return
-        select.select([], [], [], 0.1)
+        command, until = MESSAGE.unpack(message)
+    _kill(command)
 
 
 def _readable(pipe: int, seconds: float) -> bool:
     return bool(select.select([pipe], [], [], None if seconds == inf else seconds)[0])
 
 
-def _kill(group: int) -> bool:
-    """SIGKILL to the group; False if there is none."""
-    if not group:
-        return False
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
-        return True
-    return False
+def _kill(command: int) -> None:
+    """SIGKILL to the command and to whatever it has started."""
+    if command:
+        kill_session(command)

@@ -358,6 +358,15 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert sorted(bare.LAPTOP) == sorted(extra)
 
 
+def test_the_page_shows_the_help_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["--help"])
+    page = Path(__file__).parents[2] / "docs" / "command-line.md"
+    assert f"$ elector-thread --help\n{capsys.readouterr().out}```" in page.read_text()
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"elector-thread {elector_thread.__version__}\n"

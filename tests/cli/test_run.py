@@ -147,14 +147,14 @@ def test_a_pause_ends_with_the_run(local: LocalElector, spawn: Spawn) -> None:
 
 def test_a_suspended_run_suspends_the_command(local: LocalElector, spawn: Spawn) -> None:
     local.elect(US)
-    run = spawn("run", "--", "sh", "-c", WORK)
+    run = spawn("run", "--", "sh", "-c", "echo up $$; exec sleep 60")
     pid = pid_in(run.expect("up "))
     run.send(signal.SIGTSTP)
     until(lambda: state_of(run.pid) == "T" == state_of(pid))
     run.send(signal.SIGCONT)
-    until(lambda: state_of(pid) in "SR")
+    until(lambda: state_of(pid) == "S")
     run.send(signal.SIGTERM)
-    assert run.end() == 5
+    assert run.end() == 128 + signal.SIGTERM
 
 
 def test_killed_outright_it_leaves_nothing_behind(local: LocalElector, spawn: Spawn) -> None:
@@ -223,6 +223,14 @@ def test_a_reader_that_stopped_reading_holds_nothing_up(
     assert run.end() == 128 + signal.SIGTERM
     os.close(read)
     os.close(write)
+
+
+def test_closed_standard_streams_confuse_nobody(local: LocalElector) -> None:
+    local.elect(US)
+    env = environment(**local.environ, ELECTOR_THREAD_IDENTITY=US)
+    shell = 'exec "$0" -m elector_thread run --no-restart -- sh -c "exit 6" <&- >&- 2>&-'
+    command = ["sh", "-c", shell, sys.executable]
+    assert subprocess.run(command, env=env, timeout=PATIENCE).returncode == 6
 
 
 def test_ignored_child_signals_take_no_exit_code_away(local: LocalElector) -> None:
