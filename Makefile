@@ -29,7 +29,7 @@ $(VENV)/bench.done: $(BIN)/python pyproject.toml
 	$(PIP) install -e '.[local]' --group bench
 	@touch $@
 
-demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeover (20 s)
+demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeover (10 s)
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/test.done ## run the tests

@@ -33,6 +33,8 @@ class Child:
     command: the program and its arguments; looked up in the ``PATH`` of ``environ``.
     environ: the whole environment; None inherits ours.
     stdin, stdout, stderr: as for `subprocess.Popen`, in binary; ``stdin`` is empty by default.
+    mark: an entry of ``environ``, as ``NAME=value``, that only this command has: by it
+        those of its descendants are found that have left the session (Linux).
     on_exit: called with the child, on a thread of its own, once all of it is gone.
 
     Raises OSError, as `subprocess.Popen` does, if the command cannot be run.
@@ -57,9 +59,11 @@ class Child:
         stdin: Stream = subprocess.DEVNULL,
         stdout: Stream = None,
         stderr: Stream = None,
+        mark: str | None = None,
         on_exit: Callable[[Child], object] | None = None,
     ) -> None:
         self.returncode: int | None = None
+        self._mark = mark
         self._on_exit = on_exit
         self._lock = Lock()
         self._gone = Event()
@@ -105,7 +109,7 @@ class Child:
         with self._lock:
             if self.returncode is not None:
                 return False
-            kill_session(self.pid)
+            kill_session(self.pid, self._mark)
             return True
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -130,7 +134,7 @@ class Child:
         else:  # pragma: no cover - macOS before Python 3.13
             self._process.wait()
         with self._lock:
-            kill_session(self.pid)
+            kill_session(self.pid, self._mark)
             self.returncode = self._process.wait()
         self._gone.set()
         if self._on_exit is not None:
@@ -194,12 +198,12 @@ def _spawn(
     return process
 
 
-def kill_session(leader: int) -> None:
-    """SIGKILL to everything in the session, also in groups that the command made itself."""
+def kill_session(leader: int, mark: str | None = None) -> None:
+    """SIGKILL to everything in the session, whatever its group, and to all that has the mark."""
     with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
         os.killpg(leader, signal.SIGKILL)
     for _ in range(SWEEPS):
-        members = _living_members(leader)
+        members = _living_members(leader, mark)
         if not members:
             return
         for pid in members:
@@ -207,15 +211,24 @@ def kill_session(leader: int) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _living_members(session: int) -> list[int]:
-    """The pids in a session, from /proc; where there is none, the group has to do."""
+def _living_members(session: int, mark: str | None) -> list[int]:
+    """Their pids, from /proc; where there is none, the group has to do."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
             # pid (name, which may hold anything) state parent group session ...
-            state, _, _, its_session = entry.read_text("latin-1").rpartition(")")[2].split()[:4]
-        except (OSError, ValueError):  # ended while we looked
+            stat = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()
+            if stat[0] not in "ZX" and (int(stat[3]) == session or _has_mark(entry, mark)):
+                found.append(int(entry.name))
+        except (OSError, ValueError, IndexError):  # ended while we looked
             continue
-        if int(its_session) == session and state not in "ZX":
-            found.append(int(entry.parent.name))
     return found
+
+
+def _has_mark(entry: Path, mark: str | None) -> bool:
+    if mark is None:
+        return False
+    try:
+        return os.fsencode(mark) in (entry / "environ").read_bytes().split(b"\0")
+    except PermissionError:  # another user's
+        return False

@@ -1,97 +1,137 @@
 """The main job in one command: three real processes, real HTTP, one leader at a time.
 
-Starts a local elector and three replicas of `worker.py`, kills the leader, lets
-the next one take over, elects a third by hand and ends everything.
+Types what a user would type: starts three replicas of `worker.py` with
+`elector-thread up`, kills the leader, sees the next one take over, elects a third by
+hand and ends everything with Ctrl-C. A scene that does not happen fails the demo.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from elector_thread.local import LocalElector
+TOOL = str(Path(sys.executable).with_name("elector-thread"))
+WORKER = os.path.relpath(Path(__file__).with_name("worker.py"))
+PATIENCE = 15.0  # seconds for anything to happen
+COLOURS = ("36", "33", "35")
 
-WORKER = Path(__file__).with_name("worker.py")
-NAMES = ["app-6d4c8f-x2k9p", "app-6d4c8f-b7tqz", "app-6d4c8f-m4wjn"]
-COLOURS = {name: f"\033[3{code}m" for name, code in zip(NAMES, "645", strict=True)}
-PATIENCE = 8.0  # seconds for anything to happen
-
-lock = threading.Lock()  # one line at a time on the terminal
-seen = threading.Condition()  # protects `lines`
-lines: list[tuple[str, str]] = []
+terminal = threading.Lock()  # one line at a time; also protects `colours`
+colours: dict[str, str] = {}
 
 
-def show(who: str, text: str) -> None:
-    colour, plain = (COLOURS.get(who, "\033[1m"), "\033[0m") if sys.stdout.isatty() else ("", "")
-    with lock:
-        print(f"{colour}{who:>16} |{plain} {text}", flush=True)
+def show(line: str) -> None:
+    """A line of `up`, the name of each replica in its own colour."""
+    name, _, text = line.partition(" ")
+    with terminal:
+        if name.startswith("app-"):
+            colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
+        if sys.stdout.isatty():
+            line = f"\033[{colours.get(name, '0')}m{name}\033[0m {text}"
+        print(line, flush=True)
 
 
-def follow(name: str, process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        show(name, line.rstrip())
-        with seen:
-            lines.append((name, line))
-            seen.notify_all()
+def say(text: str) -> None:
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    with terminal:
+        print(f"\n{bold}{text}{plain}", flush=True)
 
 
-def wait_for(wanted: Callable[[], bool], what: str) -> None:
-    with seen:
-        if not seen.wait_for(wanted, PATIENCE):
-            sys.exit(f"demo: expected {what} within {PATIENCE:g} s")
+class Up:
+    """`elector-thread up` with three workers, ended with Ctrl-C at the end of the block."""
 
+    def __init__(self) -> None:
+        command = ["up", "--port", "0", "--replicas", "3", "--", "python", WORKER]
+        say("$ " + shlex.join(["elector-thread", *command]))
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        self.process = subprocess.Popen(
+            [TOOL, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PATH": path},
+            start_new_session=True,  # a Ctrl-C here reaches the demo alone, which passes it on
+        )
+        self.news = threading.Condition()  # protects `lines`
+        self.lines: list[str] = []
+        threading.Thread(target=self.read, daemon=True).start()
 
-def said(name: str, text: str, after: int = 0) -> Callable[[], bool]:
-    return lambda: any(who == name and text in line for who, line in lines[after:])
+    def read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            show(line.rstrip("\n"))
+            with self.news:
+                self.lines.append(line)
+                self.news.notify_all()
 
+    def wait_for(self, pattern: str, what: str, count: int = 1) -> list[str]:
+        """What the pattern's group found, ``count`` different ones, once there are so many."""
 
-def start(name: str, environ: dict[str, str]) -> subprocess.Popen[str]:
-    env = {**os.environ, **environ, "HOSTNAME": name, "ELECTOR_THREAD_IDENTITY": name}
-    return subprocess.Popen(
-        [sys.executable, str(WORKER)], env=env, stdout=subprocess.PIPE, text=True
-    )
+        def found() -> list[str]:
+            matches = (re.search(pattern, line) for line in self.lines)
+            return list(dict.fromkeys(match[1] for match in matches if match))
+
+        with self.news:
+            if not self.news.wait_for(lambda: len(found()) >= count, PATIENCE):
+                sys.exit(f"demo: expected {what} within {PATIENCE:g} s, in vain")
+            return found()[:count]
+
+    def page(self) -> str:
+        return self.wait_for(r"its page: (\S+)", "the elector to start")[0]
+
+    def works(self, name: str) -> None:
+        self.wait_for(rf"^({name}) +\| does round 2", f"{name} to work")
+
+    def run(self, *arguments: str) -> None:
+        """Another command, as if in another terminal."""
+        say("$ " + shlex.join(["elector-thread", *arguments]))
+        environ = {**os.environ, "ELECTOR_LOCAL_URL": self.page()}
+        try:
+            subprocess.run([TOOL, *arguments], env=environ, timeout=PATIENCE, check=True)
+        except subprocess.SubprocessError as error:
+            sys.exit(f"demo: {error}")
+
+    def __enter__(self) -> Up:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
 def main() -> None:
     began = time.monotonic()
-    replicas: dict[str, subprocess.Popen[str]] = {}
-    with LocalElector() as elector:
-        show("demo", f"a local elector answers at {elector.get_url}")
-        try:
-            for name in NAMES:
-                replicas[name] = start(name, elector.environ)
-                threading.Thread(target=follow, args=(name, replicas[name]), daemon=True).start()
-            first, second, third = NAMES
-            show("demo", f"three replicas start; the platform elects {first}")
-            elector.elect(first)
-            wait_for(said(first, "round 2"), f"{first} to work")
-            for name in NAMES:
-                wait_for(said(name, f"sees that {first} leads"), f"{name} to know the leader")
+    with Up() as up:
+        (first,) = up.wait_for(r"\| (app-\S+) leads$", "somebody to lead")
+        names = up.wait_for(rf"^(\S+) +\| sees that {first} leads", "all to know it", count=3)
+        up.works(first)
 
-            show("demo", f"kill -9 {first}: the platform elects {second}")
-            replicas[first].kill()
-            replicas[first].wait()
-            elector.elect(second)
-            wait_for(said(second, "round 2"), f"{second} to take over")
+        up.run("fault", "kill", "--replica", first)
+        _, second = up.wait_for(r"\| (app-\S+) leads$", "the next one to lead", count=2)
+        up.works(second)
 
-            show("demo", f"elected by hand: {third}")
-            elector.elect(third)
-            wait_for(said(second, "I lead no longer"), f"{second} to step down")
-            wait_for(said(third, "round 2"), f"{third} to take over")
-            show("demo", "ends the remaining replicas")
-        finally:
-            for process in replicas.values():
-                process.terminate()
-            for process in replicas.values():
-                process.wait(PATIENCE)
-    show("demo", f"done in {time.monotonic() - began:.1f} s: one leader at a time, all along")
+        (third,) = set(names) - {first, second}
+        up.run("elect", third)
+        up.wait_for(rf"^({second}) +\| I lead no longer", f"{second} to step down")
+        up.works(third)
+
+        say("Ctrl-C")
+    if up.process.returncode != 128 + signal.SIGINT:
+        sys.exit(f"demo: up ended with exit code {up.process.returncode}")
+    say(f"Done in {time.monotonic() - began:.1f} s.")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -1,0 +1,150 @@
+"""What the tests of processes share: waiting for lines and for ends, never for time."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Condition, Thread
+from typing import IO, Self
+
+PATIENCE = 15.0
+"""Seconds for anything to happen, on a busy machine."""
+
+ENTRY = "import sys; from elector_thread.cli import main; sys.exit(main())"
+
+
+def elector_thread(*arguments: str) -> list[str]:
+    """The command line, as the console script runs it."""
+    return [sys.executable, "-c", ENTRY, *arguments]
+
+
+def gone(pid: int) -> bool:
+    """Whether the process ends in time; a zombie whom nobody reaps has ended."""
+    return eventually(lambda: not _runs(pid))
+
+
+def eventually(wanted: Callable[[], bool]) -> bool:
+    """The last resort, where nothing tells of an event: look until it is so."""
+    give_up = time.monotonic() + PATIENCE
+    while not wanted():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def state_of(pid: int, what: str) -> str:
+    """A line of the process's status in /proc, without its name."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith(what + ":"))
+
+
+def read_pids(pipe: IO[bytes], count: int) -> list[int]:
+    """The pids that a script prints, one a line."""
+    return [int(pipe.readline()) for _ in range(count)]
+
+
+class Up:
+    """`elector-thread up` with these arguments, on a free port; killed at the block's end.
+
+    Its output is read line by line as it comes; `line` waits for one.
+    """
+
+    def __init__(self, *arguments: str, **environ: str) -> None:
+        self.process = subprocess.Popen(
+            elector_thread("up", "--port", "0", *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environ},
+            start_new_session=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+        self._news = Condition()  # protects `lines`, `errors` and `_open`
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._open = 2
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self._threads = [
+            Thread(target=self._read, args=(pipe, lines), daemon=True)
+            for pipe, lines in (
+                (self.process.stdout, self.lines),
+                (self.process.stderr, self.errors),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, pipe: IO[str], lines: list[str]) -> None:
+        for line in pipe:
+            with self._news:
+                lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._open -= 1
+            self._news.notify_all()
+
+    def line(self, pattern: str, *, stderr: bool = False) -> re.Match[str]:
+        """The first line that matches; fails loudly if none comes."""
+        return self.matches(pattern, 1, stderr=stderr)[0]
+
+    def matches(self, pattern: str, count: int, *, stderr: bool = False) -> list[re.Match[str]]:
+        """The first ``count`` lines that match; fails loudly if fewer come."""
+        lines, seen = self.errors if stderr else self.lines, 0
+        found: list[re.Match[str]] = []
+
+        def enough() -> bool:
+            nonlocal seen
+            new, seen = lines[seen:], len(lines)
+            found.extend(match for line in new if (match := re.search(pattern, line)))
+            return len(found) >= count
+
+        with self._news:
+            self._news.wait_for(lambda: enough() or not self._open, PATIENCE)
+        if len(found) < count:
+            said = "\n".join(line[:200] for line in [*self.lines, *self.errors][-50:])
+            raise AssertionError(f"{len(found)} of {count} lines match {pattern!r}:\n{said}")
+        return found[:count]
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code; all output has been read then."""
+        code = self.process.wait(PATIENCE)
+        for thread in self._threads:
+            thread.join(PATIENCE)
+        return code
+
+    def interrupt(self) -> int:
+        """Ctrl-C, and the exit code."""
+        self.signal(signal.SIGINT)
+        return self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()

@@ -1,0 +1,148 @@
+"""A child's whole session ends with it, whoever ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from elector_thread.child import Child, exit_status, told
+
+from .helpers import gone, read_pids
+
+pytestmark = pytest.mark.timeout(20)
+
+ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's help")
+
+FAMILY = """
+trap '' TERM
+set -m                                # grandchildren in groups of their own
+sleep 300 & echo $!
+bash -mc 'trap "" TERM; sleep 300 & echo $!; wait' &
+echo $!
+wait
+"""
+
+
+def spawn(script: str, **settings) -> Child:
+    return Child(["bash", "-c", script], stdout=subprocess.PIPE, **settings)
+
+
+def test_gives_the_exit_code_and_reaps() -> None:
+    child = Child(["sh", "-c", "exit 3"])
+
+    assert child.wait(10) == 3
+    assert not child.alive
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child.pid, os.WNOHANG)
+
+
+def test_a_signal_that_ended_it_is_told_as_shells_do() -> None:
+    code = Child(["sh", "-c", "kill -9 $$"]).wait(10)
+
+    assert code == -9
+    assert (told(code), exit_status(code)) == ("SIGKILL", 137)
+    assert (told(3), exit_status(3)) == ("exit code 3", 3)
+
+
+def test_calls_back_once_it_is_gone() -> None:
+    ended: SimpleQueue[int | None] = SimpleQueue()
+
+    Child(["true"], on_exit=lambda child: ended.put(child.returncode))
+
+    assert ended.get(timeout=10) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "error"), [("no-such-program", FileNotFoundError), ("/etc", PermissionError)]
+)
+def test_a_command_that_cannot_be_run_is_the_constructors_error(command, error) -> None:
+    with pytest.raises(error):
+        Child([command])
+
+
+def test_gets_exactly_the_environment_it_was_given() -> None:
+    environ = {"PATH": os.environ["PATH"], "GREETING": "hé", "LC_ALL": "C"}
+
+    child = Child(["env", "-0"], environ=environ, stdout=subprocess.PIPE)
+
+    assert child.stdout is not None
+    with child.stdout as pipe:
+        pairs = pipe.read().decode().rstrip("\0").split("\0")
+    assert dict(pair.split("=", 1) for pair in pairs) == environ
+    assert child.wait(10) == 0
+
+
+@ONLY_LINUX
+def test_end_kills_whoever_ignores_sigterm_and_all_descendants() -> None:
+    child = spawn(FAMILY, stderr=subprocess.DEVNULL)
+    assert child.stdout is not None
+    with child.stdout as pipe:
+        pids = read_pids(pipe, 3)
+
+        assert child.end(grace=0.2) == -signal.SIGKILL
+
+    assert all(gone(pid) for pid in [child.pid, *pids])
+
+
+@ONLY_LINUX
+def test_what_the_command_leaves_behind_ends_with_it() -> None:
+    child = spawn("sleep 300 & echo $!")
+    assert child.stdout is not None
+    with child.stdout as pipe:
+        (pid,) = read_pids(pipe, 1)
+
+    assert child.wait(10) == 0
+    assert gone(pid)
+
+
+@ONLY_LINUX
+def test_a_marked_one_takes_along_who_has_left_the_session() -> None:
+    environ = {**os.environ, "MARK": f"test-{os.getpid()}"}
+    script = "setsid sh -c 'echo $$; exec sleep 300' & read line"
+    mark = f"MARK={environ['MARK']}"
+    child = spawn(script, environ=environ, mark=mark, stdin=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdin is not None
+    with child.stdout as pipe, child.stdin:
+        (pid,) = read_pids(pipe, 1)
+    child.wait(10)
+
+    assert gone(pid)
+
+
+def test_a_frozen_child_hears_sigterm() -> None:
+    child = Child(["sleep", "300"])
+    assert child.send(signal.SIGSTOP)
+
+    assert child.end(grace=10) == -signal.SIGTERM
+
+
+def test_a_signal_to_a_child_that_is_gone_goes_nowhere() -> None:
+    child = Child(["true"])
+    child.wait(10)
+
+    assert not child.send(signal.SIGTERM)
+    assert not child.kill()
+
+
+@ONLY_LINUX
+def test_dies_with_its_parent(tmp_path: Path) -> None:
+    script = "\n".join(
+        [
+            "import time",
+            "from elector_thread.child import Child",
+            "print(Child(['sleep', '300']).pid, flush=True)",
+            "time.sleep(300)",
+        ]
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent:
+        pid = int(parent.stdout.readline())
+        parent.kill()
+
+    assert gone(pid)

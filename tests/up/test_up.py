@@ -1,0 +1,269 @@
+"""`elector-thread up` as its user sees it: real processes, real signals, real output."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from socket import gethostname
+
+import pytest
+
+from elector_thread.cli import main
+from elector_thread.supervisor.deployment import pause_before_restart
+
+from .helpers import Up, elector_thread, eventually, gone, state_of
+
+pytestmark = [
+    pytest.mark.timeout(40),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
+
+SLEEPER = ["sh", "-c", "echo pid $$; exec sleep 300"]
+POD = r"app-([bcdfghjklmnpqrstvwxz2456789]{6})-([bcdfghjklmnpqrstvwxz2456789]{5})"
+
+STUBBORN = """
+trap 'echo asked' TERM
+set -m 2>/dev/null                            # a grandchild in a group of its own
+bash -c 'trap "" TERM; sleep 300 & echo pid $!; wait' &
+setsid sh -c 'echo pid $$; exec sleep 300' &  # and one that has left the session
+echo pid $! >&1; echo pid $$
+while :; do wait; done
+"""
+
+LAST_LOOK = """
+import json, os, signal, sys, urllib.request
+
+def leader():
+    with urllib.request.urlopen(os.environ["ELECTOR_GET_URL"]) as answer:
+        return json.load(answer).get("name")
+
+def end(*_):
+    print("asked to go while", leader(), "leads")
+    sys.exit()
+
+signal.signal(signal.SIGTERM, end)
+print("up")
+signal.pause()
+"""
+
+
+def pids(up: Up, count: int) -> dict[int, str]:
+    """The pids that replicas print, and by whom."""
+    return {int(match[2]): match[1] for match in up.matches(r"^(\S+) +\| pid (\d+)$", count)}
+
+
+def leaders(up: Up, count: int) -> list[str]:
+    """The first ones that were elected, in their order."""
+    return [match[1] for match in up.matches(r"^elector-thread +\| (?!nobody)(\S+) leads$", count)]
+
+
+def ask(url: str) -> str | None:
+    with urllib.request.urlopen(url) as answer:
+        name: str | None = json.load(answer).get("name")
+        return name
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Another command, as in another terminal; what it prints."""
+
+    def run_command(*arguments: str) -> str:
+        capfd.readouterr()
+        code = main(arguments)
+        out, err = capfd.readouterr()
+        assert (code, err) == (0, "")
+        return out
+
+    return run_command
+
+
+def test_replicas_are_named_and_equipped_like_pods() -> None:
+    names = "$HOSTNAME $ELECTOR_THREAD_IDENTITY"
+    urls = "$ELECTOR_GET_URL $ELECTOR_SSE_URL $ELECTOR_PATH"
+    with Up("-n", "3", "--", "sh", "-c", f"echo {names} {urls}; exec sleep 300") as up:
+        lines = up.matches(rf"^({POD}) +\| (\S+) (\S+) (\S+) (\S+) (\S+)$", 3)
+        (first,) = leaders(up, 1)
+
+        assert len({line[1] for line in lines}) == 3
+        assert len({line[2] for line in lines}) == 1, "one deployment, one hash"
+        for line in lines:
+            name, get_url, sse_url, path = line[1], line[6], line[7], line[8]
+            assert (line[4], line[5]) == (name, name)
+            assert (sse_url, path) == (get_url + "sse", get_url.split("/")[2])
+            assert ask(get_url) == first
+        assert first in {line[1] for line in lines}
+        assert up.interrupt() == 130
+
+
+def test_the_oldest_leads_for_life_and_then_the_next() -> None:
+    with Up("-n", "3", "--", *SLEEPER) as up:
+        replicas = {name: pid for pid, name in pids(up, 3).items()}
+        for dead in (1, 2):
+            oldest = leaders(up, dead)[-1]
+            os.kill(replicas.pop(oldest), signal.SIGKILL)
+            up.line(rf"{oldest} has died \(SIGKILL\)", stderr=True)
+            assert leaders(up, dead + 1)[-1] in replicas
+
+
+def test_a_follower_that_dies_changes_nothing() -> None:
+    with Up("-n", "2", "--", *SLEEPER) as up:
+        (first,) = leaders(up, 1)
+        (pid,) = (pid for pid, name in pids(up, 2).items() if name != first)
+        os.kill(pid, signal.SIGKILL)
+        up.line("has died", stderr=True)
+        up.interrupt()
+
+    assert len([line for line in up.lines if line.endswith(" leads")]) == 1
+
+
+def test_restart_replaces_with_back_off_under_a_new_name() -> None:
+    began = time.monotonic()
+    with Up("-n", "1", "--restart", "--", "sh", "-c", "echo pid $$; sleep 0.1; exit 3") as up:
+        names = list(pids(up, 3).values())
+        assert leaders(up, 3) == names
+
+    assert len(set(names)) == 3
+    assert time.monotonic() - began > 0.5 + 1.0, "two pauses"
+    assert f"{names[0]} has died (exit code 3)" in up.errors[0]
+
+
+def test_the_pauses_double_up_to_half_a_minute() -> None:
+    pauses = [pause_before_restart(crashes) for crashes in range(1, 9)]
+
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
+
+
+def test_rolling_starts_the_new_one_first_and_leadership_outlives_sigterm() -> None:
+    command = [sys.executable, "-S", "-c", LAST_LOOK]
+    with Up("-n", "2", "--rolling", "0.3", "--", *command) as up:
+        asked = up.line(r"^(\S+) +\| asked to go while (\S+) leads")
+        old, successor = leaders(up, 2)
+        up.interrupt()
+
+    assert (asked[1], asked[2]) == (old, old)
+    before = up.lines[: up.lines.index(asked.string)]
+    ups = [line.split()[0] for line in before if line.endswith("| up")]
+    assert len(ups) == 3, "the new one is up before the old one is asked"
+    assert successor in set(ups) - {old}
+
+
+def test_rolling_kills_who_ignores_sigterm() -> None:
+    with Up("-n", "1", "--rolling", "0.2", "--grace", "0.3", "--", "bash", "-c", STUBBORN) as up:
+        (first,) = leaders(up, 1)
+        up.line(rf"^{first} +\| asked")
+        up.line(rf"{first} ignores SIGTERM", stderr=True)
+        assert leaders(up, 2)[1] != first
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_everything_and_leaves_nothing(number: int, code: int) -> None:
+    with Up("-n", "2", "--grace", "0.3", "--", "bash", "-c", STUBBORN) as up:
+        everything = pids(up, 8)
+        up.signal(number)
+
+        assert up.wait() == code
+        assert all(gone(pid) for pid in everything)
+        assert len([line for line in up.lines if line.endswith(" leads")]) == 1, "no last election"
+
+
+def test_a_second_ctrl_c_kills_at_once() -> None:
+    with Up("-n", "2", "--grace", "3000", "--", "bash", "-c", STUBBORN) as up:
+        everything = pids(up, 8)
+        up.signal(signal.SIGINT)
+        up.matches("asked", 2)
+
+        assert up.interrupt() == 130
+        assert all(gone(pid) for pid in everything)
+
+
+def test_killed_outright_it_takes_everything_along() -> None:
+    with Up("-n", "2", "--", "bash", "-c", STUBBORN) as up:
+        everything = pids(up, 8)
+        up.signal(signal.SIGKILL)
+
+        assert all(gone(pid) for pid in everything)
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 1)])
+def test_ends_with_its_last_replica(script: str, code: int) -> None:
+    with Up("-n", "2", "--", "sh", "-c", script) as up:
+        assert up.wait() == code
+
+
+def test_ends_in_order_when_nobody_reads_any_more() -> None:
+    script = "echo pid $$; while :; do echo more; sleep 0.05; done"
+    command = elector_thread("up", "--port", "0", "-n", "1", "--", "sh", "-c", script)
+    pipeline = ["bash", "-c", '"$@" | head -n 5; exit ${PIPESTATUS[0]}', "bash", *command]
+
+    done = subprocess.run(pipeline, capture_output=True, text=True, timeout=30)
+
+    (pid,) = re.findall(r"pid (\d+)", done.stdout)
+    assert (done.returncode, done.stderr) == (143, "")
+    assert gone(int(pid))
+
+
+@pytest.mark.parametrize("command", [[], ["--", "sleep", "300"]])
+def test_ends_when_nobody_ever_read(command: list[str]) -> None:
+    pipeline = ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash"]
+
+    done = subprocess.run(
+        [*pipeline, *elector_thread("up", "--port", "0", *command)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (done.returncode, done.stderr) == (143, "")
+
+
+def test_one_replica_without_end_breaks_neither_the_others_nor_memory(tmp_path: Path) -> None:
+    script = """
+    mkdir "$LOCKS/1" 2>/dev/null && exec cat /dev/zero
+    mkdir "$LOCKS/2" 2>/dev/null && exec head -c 3000000 /dev/urandom
+    while :; do echo "tick, tack"; sleep 0.1; done
+    """
+    with Up("-n", "3", "--", "sh", "-c", script, LOCKS=str(tmp_path)) as up:
+        ticks = up.matches(rf"^({POD}) +\| tick, tack$", 3)
+        memory = int(state_of(up.process.pid, "VmHWM").removesuffix(" kB"))
+        up.interrupt()
+
+    assert len({tick[1] for tick in ticks}) == 1
+    assert memory < 150_000, f"{memory} KiB"
+    assert all(re.match(rf"(elector-thread  |{POD}) [|!] ", line) for line in up.lines)
+
+
+def test_alone_it_serves_this_host_until_somebody_else_is_elected(
+    run: Callable[..., str],
+) -> None:
+    with Up() as up:
+        url = up.line(r"answers at (\S+)")[1]
+        assert leaders(up, 1) == [gethostname()]
+        assert run("elect", "pod-b") == "pod-b leads\n"
+        assert leaders(up, 2)[1] == "pod-b"
+        assert ask(url) == "pod-b"
+        assert up.interrupt() == 130
+
+
+def test_faults_reach_the_processes(run: Callable[..., str]) -> None:
+    with Up("-n", "2", "--", *SLEEPER) as up:
+        (first,) = leaders(up, 1)
+        replicas = {name: pid for pid, name in pids(up, 2).items()}
+        (second,) = set(replicas) - {first}
+
+        assert run("fault", "freeze", "--replica", second) == f"freeze: {second}\n"
+        assert eventually(lambda: state_of(replicas[second], "State").startswith("T"))
+        assert f"on now: freeze: {second}" in run("fault", "--list")
+        assert run("fault", "--clear") == "1 fault cleared\n"
+        assert eventually(lambda: state_of(replicas[second], "State").startswith("S"))
+
+        run("fault", "kill", "--replica", first)
+        assert leaders(up, 2)[1] == second
+        assert gone(replicas[first])
