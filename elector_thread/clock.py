@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 __all__ = ["Pulse", "now"]
 
@@ -31,8 +31,7 @@ now = _best_clock()
 """Seconds on the library's clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Beat:
+class _Beat(NamedTuple):
     since: float = -inf
     until: float = inf
 
