@@ -70,7 +70,9 @@ def _round(quiet: dict[str, str], busy: dict[str, str]) -> dict[str, float]:
         command += ["--processes", "2", "--values", "3", "--warmups", "1", "--min-time", "0.02"]
         command += ["--inherit-environ", "BENCH_QUIET,BENCH_BUSY"]
         environ = {"BENCH_QUIET": quiet["get_url"], "BENCH_BUSY": busy["get_url"]}
-        subprocess.run(command, check=True, env={**os.environ, **environ})
+        subprocess.run(
+            command, check=True, env={**os.environ, **environ}, stdout=subprocess.DEVNULL
+        )
         suite = pyperf.BenchmarkSuite.load(str(result))
     return {benchmark.get_name(): benchmark.median() for benchmark in suite}
 
