@@ -46,7 +46,7 @@ elector.on_demoted(lambda: None)
 elector.start()
 elector.wait_until_known(10)
 for events in map(int, sys.argv[2:]):
-    while elector.status().events < events:
+    while elector.status().counts.events < events:
         time.sleep(0.01)
     print(resident())
 """

@@ -60,7 +60,7 @@ def measure() -> list[Row]:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds * 1e9:.1f} ns" if seconds < 1e-6 else f"{seconds * 1e6:,.0f} us"
+    return f"{seconds * 1e9:,.0f} ns" if seconds < 1e-5 else f"{seconds * 1e6:,.0f} us"
 
 
 def _round(quiet: dict[str, str], busy: dict[str, str]) -> dict[str, float]:

@@ -38,12 +38,11 @@ def measure() -> list[Row]:
         for name in ("elector-dispatch", "elector-poll", "elector-stream")
     ]
     others = polling["elector-dispatch"] + polling["elector-stream"]
-    # one poll may fall on each end; each confirmation moves the timer, which then fires once
-    # in a grace period to look again
+    # a confirmation moves the expiry timer, which finds that out once in a grace period
     bound = 2 * (SECONDS / POLLING["grace_period"] + 1)
     rows.append(
         Row(
-            f"the same with a poll every second: all but {'elector-poll'}",
+            "the same while polling each second, without elector-poll",
             str(others),
             f"{polling['elector-poll']} by elector-poll",
             others,

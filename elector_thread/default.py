@@ -26,6 +26,11 @@ class Default:
         """Whether the elector is in use already."""
         return self._handed_out
 
+    @property
+    def made(self) -> Elector | None:
+        """The elector, if it was made already, in use or not."""
+        return self._elector
+
     def configure(self, **settings: Any) -> Elector:
         """See `elector_thread.configure`."""
         with self._lock:

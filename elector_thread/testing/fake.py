@@ -1,34 +1,27 @@
-"""For the tests of applications: `FakeElector`, `override_leader` and two ways to swap the default.
+"""`FakeElector`: the real elector with another clock, without threads and without a network.
 
-Production code never imports this module. `FakeElector` is the real `Elector` with
-another clock, without threads and without a network: it feeds the same state machine
-and lets the same dispatcher run callbacks, in the caller's thread. `override_leader`
-replaces answers and nothing else.
+It feeds the same state machine and lets the same dispatcher run callbacks, in the
+caller's thread. Owns the fake time and what the platform is played to say.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
-from threading import Event, Lock
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from threading import Event
+from typing import Any, Self, TypeVar
 
-from . import default
-from .callbacks import adapt, name_of
-from .cell import Cell
-from .clock import Clock
-from .dispatch import Dispatch
-from .elector import Elector
-from .errors import ElectorUnavailableError, NotLeaderError
-from .leadership import Leadership
-from .model import State, Status
+from ..callbacks import adapt, name_of
+from ..cell import Cell
+from ..clock import Clock
+from ..dispatch import Dispatch
+from ..elector import Elector
+from ..errors import ElectorUnavailableError, NotLeaderError
+from ..leadership import Leadership
+from ..model import State, Status
 
-__all__ = ["ANOTHER_POD", "FakeElector", "override_leader", "own_default_elector", "use_as_default"]
+__all__ = ["ANOTHER_POD", "FakeElector"]
 
 ANOTHER_POD = "another-pod"
 """Who leads when a test says no more than that it is not us."""
@@ -36,7 +29,6 @@ ANOTHER_POD = "another-pod"
 LONGEST_WAIT = 1e5
 """Fake seconds of waiting that nothing in the test ends, after which it is called a mistake."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 AnyCallback = TypeVar("AnyCallback", bound=Callable[..., object])
 
 
@@ -197,9 +189,7 @@ class FakeElector(Elector):
             step = min(left, self._settings.poll_interval)
             self._waited += step
             if self._waited > LONGEST_WAIT and self._horizon == inf:
-                raise RuntimeError(
-                    "waits for a leadership that nothing in this test ends"
-                )
+                raise RuntimeError("waits for a leadership that nothing in this test ends")
             self._pass(step)
 
     def _tell(self) -> None:
@@ -310,210 +300,3 @@ class _LeaderTask:
         self.fn = fn
         self.call = call
         self.served: Leadership | None = None
-
-
-# --- the process-wide elector -------------------------------------------------------------
-
-
-class _StandIn(default.Default):
-    """Hands out one given elector, whatever the application configures."""
-
-    def __init__(self, elector: Elector) -> None:
-        super().__init__()
-        self._stand_in = elector
-
-    @property
-    def handed_out(self) -> bool:
-        return True
-
-    def configure(self, **settings: Any) -> Elector:
-        return self._stand_in
-
-    def get(self) -> Elector:
-        return self._stand_in
-
-
-@contextmanager
-def _current(instead: default.Default) -> Iterator[None]:
-    before, default.current = default.current, instead
-    try:
-        yield
-    finally:
-        default.current = before
-
-
-@contextmanager
-def use_as_default(elector: Elector) -> Iterator[Elector]:
-    """Within the block ``elector`` is the process-wide one, which `only_on_leader` asks.
-
-    ``configure()`` is accepted within it and changes nothing.
-    """
-    with _current(_StandIn(elector)):
-        yield elector
-
-
-@contextmanager
-def own_default_elector() -> Iterator[None]:
-    """Within the block the process-wide elector is made anew when it is first asked for.
-
-    It, too, is stopped at the end. For tests against `elector_thread.local`.
-    """
-    own = default.Default()
-    with _current(own):
-        try:
-            yield
-        finally:
-            if own.handed_out:
-                own.get().stop()
-
-
-# --- overriding the answers ---------------------------------------------------------------
-
-
-class override_leader:  # noqa: N801 - used like a function
-    """Make every elector of this process say that it leads, or that it does not.
-
-    A context manager, and a decorator for ``def``, ``async def``, generators (fixtures)
-    and methods. May be nested: the innermost counts. Whatever was true before is true
-    again afterwards, also after an exception.
-
-    Only answers change: `is_leader`, `state`, `leader`, `status()`, `refresh()`, the
-    two waits and guarded calls. Callbacks do not run, and nothing is started; a
-    process-wide elector that was not in use before needs neither environment nor
-    network. To play elections, use `FakeElector`.
-
-    Example::
-
-        @override_leader(True)
-        def test_the_report_is_sent():
-            assert send_report() == "sent"
-    """
-
-    def __init__(self, leading: bool = True) -> None:
-        if not isinstance(leading, bool):
-            raise TypeError(f"override_leader: expected True or False, got {leading!r}")
-        self._leading = leading
-
-    def __enter__(self) -> Self:
-        _overrides.enter(self._leading)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        _overrides.leave()
-
-    def __call__(self, fn: Function) -> Function:
-        """``fn`` with the answers overridden while it runs."""
-        if inspect.isclass(fn) or not callable(fn) or inspect.isasyncgenfunction(fn):
-            raise TypeError(
-                f"override_leader: expected a function, a method or an async def, got {fn!r}"
-            )
-        wrapper: Any
-        if inspect.iscoroutinefunction(fn):
-
-            async def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with override_leader(self._leading):
-                    return await fn(*args, **kwargs)
-
-        elif inspect.isgeneratorfunction(fn):
-
-            def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with override_leader(self._leading):
-                    return (yield from fn(*args, **kwargs))
-
-        else:
-
-            def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with override_leader(self._leading):
-                    return fn(*args, **kwargs)
-
-        functools.update_wrapper(wrapper, fn)
-        return cast("Function", wrapper)
-
-
-class _Overrides:
-    """The overrides in force, innermost last, and what they hide.
-
-    `_lock` protects both; tests may run in threads. Answers are replaced on the
-    classes with the first override and put back with the last: `is_leader` costs
-    nothing extra in production.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._leading: list[bool] = []
-        self._hidden: list[tuple[type[Elector], str, object]] = []
-        self._default: default.Default | None = None
-
-    def enter(self, leading: bool) -> None:
-        with self._lock:
-            if not self._leading:
-                self._hide()
-            self._leading.append(leading)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._leading.pop()
-            if not self._leading:
-                self._restore()
-
-    def leads(self) -> bool:
-        return self._leading[-1]
-
-    def _hide(self) -> None:
-        for owner in (Elector, FakeElector):
-            for name, answer in _answers(vars(owner).get("status", Elector.status)).items():
-                if name in vars(owner):
-                    self._hidden.append((owner, name, vars(owner)[name]))
-                    setattr(owner, name, answer)
-        if not default.current.handed_out:
-            self._default, default.current = default.current, _StandIn(FakeElector())
-
-    def _restore(self) -> None:
-        while self._hidden:
-            setattr(*self._hidden.pop())
-        if self._default is not None:
-            default.current, self._default = self._default, None
-
-
-_overrides = _Overrides()
-
-
-def _answers(real_status: Callable[[Any], Status]) -> dict[str, object]:
-    """What stands in for each reader of `Elector` while an override is in force."""
-    leads = _overrides.leads
-
-    def state(_: Elector) -> State:
-        return State.LEADER if leads() else State.FOLLOWER
-
-    def leader(elector: Elector) -> str:
-        return elector.identity if leads() else ANOTHER_POD
-
-    def status(elector: Elector) -> Status:
-        return replace(
-            real_status(elector),
-            state=state(elector),
-            is_leader=leads(),
-            leader=leader(elector),
-        )
-
-    def wait_until_leader(_: Elector, timeout: float | None = None) -> bool:
-        return leads()
-
-    def wait_until_known(_: Elector, timeout: float | None = None) -> bool:
-        return True
-
-    return {
-        "is_leader": property(lambda _: leads()),
-        "state": property(state),
-        "leader": property(leader),
-        "status": status,
-        "refresh": status,
-        "wait_until_leader": wait_until_leader,
-        "wait_until_known": wait_until_known,
-        "may_hear_first_word": lambda _: False,
-    }
