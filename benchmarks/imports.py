@@ -15,7 +15,7 @@ from .table import Row
 
 __all__ = ["measure"]
 
-PAIRS = 40
+PAIRS = 30
 OURS = "elector_thread"
 DEPENDENCIES = "requests, sseclient, tenacity"
 TIMED = "from time import perf_counter as t; s = t(); import {}; print(t() - s)"

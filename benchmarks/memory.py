@@ -19,7 +19,7 @@ from .table import Row
 __all__ = ["measure"]
 
 ME = "me"
-PAIRS = 9
+PAIRS = 7
 WARM_UP = 10_000
 EVENTS = 100_000
 BATCH = 100

@@ -23,7 +23,7 @@ from .table import Row
 __all__ = ["measure"]
 
 ME = "me"
-ROUNDS = 5
+ROUNDS = 4
 READERS = 4
 EVENTS_PER_SECOND = 200
 DUPLICATES = 100  # so that the measuring loop itself does not count

@@ -25,7 +25,8 @@ def measure() -> list[Row]:
         print("rest: needs /proc, skipped", file=sys.stderr)
         return []
     with elector_process(ME) as urls:
-        idle, polling = _wakes({**urls, **IDLE}), _wakes({**urls, **POLLING})
+        resting = [_start({**urls, **IDLE}), _start({**urls, **POLLING})]
+        idle, polling = (json.loads(process.communicate()[0]) for process in resting)
     rows = [
         Row(
             f"wake-ups of {name} in {SECONDS:g} s at rest",
@@ -53,11 +54,9 @@ def measure() -> list[Row]:
     return rows
 
 
-def _wakes(settings: dict[str, object]) -> dict[str, int]:
+def _start(settings: dict[str, object]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.rest", json.dumps(settings)]
-    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    wakes: dict[str, int] = json.loads(run.stdout)
-    return wakes
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 # --- the process that rests -----------------------------------------------------------------
