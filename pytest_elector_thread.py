@@ -37,7 +37,6 @@ def fake_elector() -> Iterator[FakeElector]:
     fake = FakeElector()
     with use_as_default(fake):
         yield fake
-    fake.stop()
 
 
 @pytest.fixture
