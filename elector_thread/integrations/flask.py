@@ -25,7 +25,7 @@ from ..guard import Guard
 from ..model import State, Status
 from ._process import is_server_worker, loaders
 from ._settings import check_keys, is_merely_unconfigured
-from ._text import describe
+from ._text import describe, without_log
 from .health import HEADERS, report
 
 __all__ = ["FlaskElector"]
@@ -215,7 +215,8 @@ def _commands() -> AppGroup:
     def status(as_json: bool) -> None:
         """Ask the elector once, and print who leads."""
         try:
-            answer = _elector_of(current_app._get_current_object()).refresh()  # type: ignore[attr-defined]  # a proxy's
+            with without_log():
+                answer = _elector_of(current_app._get_current_object()).refresh()  # type: ignore[attr-defined]  # a proxy's
         except ConfigurationError as error:
             raise click.UsageError(str(error)) from None
         except ElectorUnavailableError as error:

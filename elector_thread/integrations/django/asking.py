@@ -10,6 +10,7 @@ from ...clock import now
 from ...elector import Elector
 from ...errors import ConfigurationError, ElectorUnavailableError
 from ...model import State, Status
+from .._text import without_log
 from . import conf
 
 __all__ = ["ask", "ask_until_known"]
@@ -24,7 +25,8 @@ def ask() -> Status:
     It speaks for the pod, also with ``scope="process"``: the seat belongs to a worker.
     """
     try:
-        return _elector().refresh()
+        with without_log():
+            return _elector().refresh()
     except ElectorUnavailableError as error:
         raise CommandError(str(error)) from None
 
@@ -35,7 +37,8 @@ def ask_until_known(patience: float) -> Status:
     give_up = now() + patience
     while True:
         try:
-            status, problem = elector.refresh(), "it has not seen an election yet"
+            with without_log():
+                status, problem = elector.refresh(), "it has not seen an election yet"
         except ElectorUnavailableError as error:
             status, problem = elector.status(), str(error)
         if status.state is not State.UNKNOWN:
