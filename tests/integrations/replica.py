@@ -65,12 +65,20 @@ def environment(*sources: Mapping[str, str], identity: str = "pod-a") -> dict[st
 class Replica:
     """A process for as long as the ``with`` block lasts; SIGTERM must end it in time.
 
+    kill: end it with SIGKILL instead, where the end is slow and not what is tested.
+
     `changed` guards `lines`, which a thread of ours appends to.
     """
 
     def __init__(
-        self, *command: str, env: Mapping[str, str], port: int = 0, cwd: Path = EXAMPLES
+        self,
+        *command: str,
+        env: Mapping[str, str],
+        port: int = 0,
+        cwd: Path = EXAMPLES,
+        kill: bool = False,
     ) -> None:
+        self._kill = kill
         self.port = port
         self.lines: list[str] = []
         self.changed = threading.Condition()
@@ -152,7 +160,7 @@ class Replica:
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
-            if kind is None:
+            if kind is None and not self._kill:
                 self.terminate()
         finally:
             if self.process.poll() is None or not self.ended:
