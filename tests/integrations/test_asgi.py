@@ -48,18 +48,6 @@ def test_the_example_under_uvicorn(local: LocalElector) -> None:
     wait_streams(local, 0)
 
 
-def test_each_worker_of_uvicorn_has_one_stream(local: LocalElector) -> None:
-    port = free_port()
-    env = environment(local.environ)
-    command = ("-m", "uvicorn", "fastapi_app:app", "--port", str(port), "--workers", "2")
-    with Replica(*command, env=env, port=port) as replica:
-        replica.wait_line("leadership 1 begins", count=2)
-        wait_streams(local, 2)
-        local.elect("pod-b")
-        replica.wait_line("leadership 1 is over", count=2, within=SWITCH)
-    wait_streams(local, 0)
-
-
 # --- on a loop of the test's own -------------------------------------------------------
 
 
