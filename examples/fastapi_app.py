@@ -47,7 +47,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-app.mount("/elector", health.asgi(elector))
+app.add_route("/elector", health.asgi(elector))
 
 
 @app.get("/")

@@ -26,10 +26,9 @@ HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 Message = MutableMapping[str, Any]
-AsgiApp = Callable[
-    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
-    Awaitable[None],
-]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class HasStatus(Protocol):
@@ -60,23 +59,27 @@ def wsgi(elector: HasStatus | None = None) -> WsgiApp:
     return application
 
 
-def asgi(elector: HasStatus | None = None) -> AsgiApp:
-    """An ASGI application that answers every request with the status; made to be mounted.
+class _Asgi:
+    """See `asgi`. An object, since Starlette takes a function for a view."""
 
-    elector: default the process-wide one, which the first request then starts.
-    """
+    def __init__(self, elector: HasStatus | None) -> None:
+        self._elector = elector
 
-    async def application(
-        scope: Message,
-        _: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
+    async def __call__(self, scope: Message, _: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"the health endpoint speaks http, not {scope['type']}")
-        code, body = report((elector or default_elector()).status())
+        code, body = report((self._elector or default_elector()).status())
         headers = [*HEADERS.items(), ("Content-Length", str(len(body)))]
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         await send({"type": "http.response.start", "status": code.value, "headers": raw})
         await send({"type": "http.response.body", "body": body})
 
-    return application
+
+def asgi(elector: HasStatus | None = None) -> AsgiApp:
+    """An ASGI application that answers every request with the status.
+
+    For Starlette and FastAPI: ``app.add_route("/elector", health.asgi(elector))``.
+
+    elector: default the process-wide one, which the first request then starts.
+    """
+    return _Asgi(elector)

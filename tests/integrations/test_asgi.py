@@ -189,7 +189,7 @@ def test_an_async_callback_that_raises_is_contained(
         server.leader = "pod-a"
         async with asynchronous:
             await diary.wait(1)
-            assert asynchronous.status().callback_errors == 1
+            assert asynchronous.status().counts.callback_errors == 1
 
     run(main)
 
