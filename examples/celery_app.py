@@ -27,11 +27,12 @@ app.conf.update(
         "control_folder": str(folder / "control"),
     },
     broker_connection_retry_on_startup=True,
-    # every replica's beat keeps the schedule, the leader's alone sends
-    beat_scheduler="elector_thread.integrations.celery.LeaderBeat",
     beat_schedule_filename=str(folder / "beat-schedule"),
     beat_schedule={"tick": {"task": "reports.tick", "schedule": 1.0}},
 )
+
+# Every replica's beat keeps the schedule, the leader's alone sends.
+app.conf.beat_scheduler = "elector_thread.integrations.celery.LeaderBeat"
 
 
 @elector.on_elected
