@@ -257,6 +257,11 @@ class _OnLoop:
         loop = self._loop or self._owner._loop
         if loop is None or loop.is_closed():
             raise ElectorError(f"{self.__qualname__} is async, and no event loop runs for it")
+        if _runs_here(loop):  # a fake elector in a test, say: it would wait for itself
+            raise ElectorError(
+                f"{self.__qualname__} is async, and was called on its own event loop's thread; "
+                f"there, use await asyncio.to_thread(…)"
+            )
         coroutine = self._contained(argument)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, loop)
@@ -408,6 +413,13 @@ class _WithLife:
         await receive()
         await self._elector.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _runs_here(loop: Loop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 async def _in_own_thread(fn: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from elector_thread import ConfigurationError, Elector, Leadership, State
+from elector_thread import ConfigurationError, Elector, ElectorError, Leadership, State
 from elector_thread.integrations.asgi import AsyncElector
 from elector_thread.local import LocalElector
 
@@ -190,6 +190,24 @@ def test_an_async_callback_that_raises_is_contained(
         async with asynchronous:
             await diary.wait(1)
             assert asynchronous.status().counts.callback_errors == 1
+
+    run(main)
+
+
+def test_a_callback_called_on_its_own_loop_says_so_instead_of_waiting_for_itself(
+    elector: Elector,
+) -> None:
+    registered: list[Callable[..., object]] = []
+
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        elector.on_elected = registered.append  # type: ignore[method-assign]  # as a fake does
+
+        @asynchronous.on_elected
+        async def elected() -> None: ...
+
+        with pytest.raises(ElectorError, match="on its own event loop's thread"):
+            registered[0](None)
 
     run(main)
 
