@@ -194,6 +194,25 @@ def test_an_async_callback_that_raises_is_contained(
     run(main)
 
 
+def test_a_callback_whose_loop_is_closed_is_contained(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    asynchronous = AsyncElector(elector)
+
+    async def register() -> None:
+        @asynchronous.on_elected
+        async def elected() -> None: ...
+
+    run(register)
+    told = threading.Event()
+    asynchronous.on_elected(told.set)
+    server.leader = "pod-a"
+    elector.start()
+    assert told.wait(PATIENCE)
+    assert elector.status().counts.callback_errors == 1
+    assert "ElectorError" in str(elector.status().last_error)
+
+
 def test_a_callback_called_on_its_own_loop_says_so_instead_of_waiting_for_itself(
     elector: Elector,
 ) -> None:
@@ -429,6 +448,28 @@ def test_wrap_lives_around_any_app(elector: Elector, server: ScriptedServer, app
         sent = await live(asynchronous.wrap(app), during)
         assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
         assert not asynchronous.status().running
+
+    run(main)
+
+
+def test_wrap_stops_if_the_app_cannot_start(elector: Elector) -> None:
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed"})
+
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+            assert not asynchronous.status().running
+
+        async def receive() -> Any:
+            return {"type": "lifespan.startup"}
+
+        await asynchronous.wrap(fails)({"type": "lifespan"}, receive, send)
+        assert sent == ["lifespan.startup.failed"]
 
     run(main)
 
