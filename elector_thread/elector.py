@@ -18,6 +18,7 @@ from .cell import Cell
 from .clock import now
 from .dispatch import Kind, Registry
 from .errors import ConfigurationError, ElectorUnavailableError
+from .failures import ExchangeFailed
 from .guard import Guard
 from .journal import Journal
 from .life import Life, join_all
@@ -26,7 +27,7 @@ from .poll import consult
 from .rules import leader_at, state_at
 from .seat import open_seat
 from .settings import resolve
-from .sidecar import ExchangeFailed, Sidecar
+from .sidecar import Sidecar
 from .tasks import LeaderTask
 
 __all__ = ["Elector", "come_alive", "step_down"]

@@ -7,9 +7,10 @@ from threading import Event
 
 from .cell import Cell
 from .clock import Pulse
+from .failures import ExchangeFailed
 from .journal import Journal
 from .settings import Settings
-from .sidecar import ExchangeFailed, Sidecar
+from .sidecar import Sidecar
 
 __all__ = ["Poll", "consult"]
 

@@ -9,17 +9,10 @@ for headers and reads; `Sidecar.abort` ends it from any other thread.
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - a forked child's first request may not be able to import it
-import io
-import os
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
 from functools import partial
-from http.client import HTTPResponse as RawResponse
-from http.client import IncompleteRead
-from math import inf
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,200 +25,21 @@ from urllib3.exceptions import HTTPError
 
 from ._version import __version__
 from .clock import now
+from .failures import Dropped, ExchangeFailed, NoStream, failure_from
+from .link import Link, MeteredResponse
 from .settings import Settings
-from .wire import MAX_BYTES, READ_SIZE, Malformed, normalise, parse_leader, printable
+from .wire import MAX_BYTES, READ_SIZE, normalise, parse_leader, printable
 
-__all__ = ["EventStream", "ExchangeFailed", "NoStream", "Sidecar"]
-
-ALLOWANCE = 128 * 1024
-"""Raw bytes that may come in without a single byte of payload: headers, 1xx answers,
-chunk extensions and trailers have no other limit."""
-
-KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-"""Finds a host that has vanished while the stream is silent. A stopped process is found by GET."""
-
-
-class ExchangeFailed(Exception):
-    """No usable answer. The message is safe to show: one line, no credentials, escaped.
-
-    retry_after: seconds that the elector asked us to wait, if it did.
-    """
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
-class NoStream(ExchangeFailed):
-    """Something answers at the stream's address, but it is no event stream."""
-
-
-class _LimitReached(OSError):
-    """One of our own limits ended an exchange."""
-
-
-class _Link:
-    """The socket of one exchange at a time: what it may still cost, and its off switch.
-
-    `cut` may come from any thread. `_lock` protects `_socket` and `_cut` together:
-    a socket is captured before the cut, and shut by it, or not captured at all.
-    It is also held while a socket is closed (the system may hand out its number
-    again) so that `cut` cannot shut a stranger's. Re-entrant, since a collection of
-    garbage may close an old socket at any allocation. Deadline and allowance belong
-    to the thread that runs the exchange.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._socket: socket.socket | None = None
-        self._cut = False
-        self._deadline = inf
-        self._allowance = ALLOWANCE
-
-    def arm(self, seconds: float) -> None:
-        """Begin an exchange that must be over in ``seconds``."""
-        self._deadline = now() + seconds
-        self.refill()
-
-    def relax(self) -> None:
-        """No deadline any more: an open stream may be silent for hours."""
-        self._deadline = inf
-
-    def refill(self) -> None:
-        """Payload came in: the allowance starts anew."""
-        self._allowance = ALLOWANCE
-
-    def spend(self, count: int) -> None:
-        """``count`` raw bytes came in."""
-        self._allowance -= count
-        if self._allowance < 0:
-            raise _LimitReached(f"{ALLOWANCE} bytes of headers or framing without content")
-
-    def remaining(self) -> float | None:
-        """Seconds until the deadline, None without one; TimeoutError once it has passed."""
-        if self._deadline == inf:
-            return None
-        left = self._deadline - now()
-        if left <= 0:
-            raise TimeoutError("no complete answer in time")
-        return left
-
-    def capture(self, sock: socket.socket) -> None:
-        """From now on, `cut` shuts ``sock``."""
-        with self._lock:
-            if self._cut:
-                sock.close()
-                raise _LimitReached("stopped")
-            self._socket = sock
-
-    def release(self) -> None:
-        """The reader is about to close its socket."""
-        with self._lock:
-            self._socket = None
-
-    def closing(self) -> AbstractContextManager[Any]:
-        """To be entered while a socket is closed."""
-        return self._lock
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether `cut` was called: what fails now is no failure of the elector's."""
-        return self._cut
-
-    def cut(self) -> None:
-        """End whatever goes on, wake a blocked read, and refuse every later exchange."""
-        with self._lock:
-            self._cut = True
-            if self._socket is not None:
-                _shut(self._socket)
-
-    def abandon(self) -> None:
-        """In a forked child: give up our copy of the parent's socket. Takes no lock.
-
-        Closing the copy leaves the connection alone; shutting it would end the parent's.
-        Whoever held the lock is gone, and what is collected here later still enters it.
-        """
-        self._lock = threading.RLock()
-        sock, self._socket = self._socket, None
-        self._cut = True
-        if sock is not None and (number := sock.detach()) >= 0:
-            os.close(number)
-
-    def connect(self, host: str, port: int) -> socket.socket:
-        """A connected socket, captured from the start, so that even connecting can be cut."""
-        error: OSError | None = None
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for index, (family, kind, proto, _, address) in enumerate(addresses):
-            sock = socket.socket(family, kind, proto)
-            try:
-                self.capture(sock)
-                left = self.remaining()
-                share = len(addresses) - index  # one dead address must not use up the time
-                sock.settimeout(None if left is None else left / share)
-                _configure(sock)
-                sock.connect(address)
-                return sock
-            except OSError as failure:
-                error = failure
-                self.release()
-                sock.close()
-        raise error or OSError(f"no address for {host}")
-
-
-def _shut(sock: socket.socket) -> None:
-    with suppress(OSError):  # not connected (any more): then nobody is blocked on it
-        sock.shutdown(socket.SHUT_RDWR)
-
-
-def _configure(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEPALIVE:
-        if hasattr(socket, name):  # Linux; other systems keep their own pace
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-class _MeteredReader(io.RawIOBase):
-    """The raw bytes of a response, read under the link's deadline and allowance."""
-
-    def __init__(self, raw: Any, sock: socket.socket, link: _Link) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._link = link
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        timeout = self._link.remaining()
-        if timeout is not None or self._sock.gettimeout() is not None:
-            self._sock.settimeout(timeout)
-        count: int = self._raw.readinto(buffer)
-        self._link.spend(count)
-        return count
-
-    def close(self) -> None:
-        with self._link.closing():
-            self._raw.close()
-        super().close()
-
-
-class _MeteredResponse(RawResponse):
-    """http.client's response, reading through a `_MeteredReader`."""
-
-    def __init__(self, sock: socket.socket, *args: Any, link: _Link, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(_MeteredReader(raw, sock, link), 2 * READ_SIZE)
+__all__ = ["EventStream", "Sidecar"]
 
 
 class _LinkedConnection(urllib3.connection.HTTPConnection):
     """A connection whose socket belongs to a link."""
 
-    def __init__(self, *args: Any, link: _Link, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, link: Link, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._link = link
-        self.response_class = partial(_MeteredResponse, link=link)  # type: ignore[assignment]  # only ever called
+        self.response_class = partial(MeteredResponse, link=link)  # type: ignore[assignment]  # only ever called
 
     def _new_conn(self) -> socket.socket:
         return self._link.connect(self._dns_host, self.port or self.default_port)
@@ -246,7 +60,7 @@ class _LinkedTLSConnection(_LinkedConnection, urllib3.connection.HTTPSConnection
 class _LinkedAdapter(HTTPAdapter):
     """One keep-alive connection, made by and bound to a link. Never retries by itself."""
 
-    def __init__(self, link: _Link) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
@@ -261,7 +75,7 @@ class _Channel:
     """Requests to one URL over one link."""
 
     def __init__(self, url: str, accept: str, timeout: float) -> None:
-        self.link = _Link()
+        self.link = Link()
         self.fresh = True  # nothing was ever answered on the current connection
         self._timeout = timeout
         self._adapter = _LinkedAdapter(self.link)
@@ -336,7 +150,7 @@ class Sidecar:
         try:
             return self._ask(channel)
         except ExchangeFailed as failure:
-            if not (reused and isinstance(failure, _Dropped)):
+            if not (reused and isinstance(failure, Dropped)):
                 raise
         return self._ask(channel)
 
@@ -346,14 +160,14 @@ class Sidecar:
         try:
             response = channel.send()
         except (RequestException, HTTPError, OSError, ValueError) as error:
-            failure = _failure(error)
+            failure = failure_from(error)
         if failure is not None:  # raised out here: the library's own error may hold credentials
             channel.drop()
             raise failure
         try:
             leader = _read_leader(response, channel.link)
         except (RequestException, HTTPError, OSError, ValueError) as error:
-            failure = _failure(error)
+            failure = failure_from(error)
         except ExchangeFailed as error:
             failure = error
         if failure is not None:
@@ -369,7 +183,7 @@ class Sidecar:
         try:
             response = self._sse.send()
         except (RequestException, HTTPError, OSError, ValueError) as error:
-            failure = _failure(error)
+            failure = failure_from(error)
         if failure is not None:
             self._sse.drop()
             raise failure
@@ -446,7 +260,7 @@ class EventStream:
             while batch := self._next_batch():
                 yield batch
         except (RequestException, HTTPError, OSError, ValueError) as error:
-            failure = _failure(error)
+            failure = failure_from(error)
         if failure is not None:
             raise failure
 
@@ -472,15 +286,11 @@ class EventStream:
         self._channel.close(self._response)
 
 
-class _Dropped(ExchangeFailed):
-    """The connection went away before an answer came."""
-
-
 def _channel(url: str | None, accept: str, settings: Settings) -> _Channel | None:
     return None if url is None else _Channel(url, accept, settings.request_timeout)
 
 
-def _read_leader(response: requests.Response, link: _Link) -> str | None:
+def _read_leader(response: requests.Response, link: Link) -> str | None:
     if response.status_code != 200:
         raise ExchangeFailed(f"HTTP {response.status_code} to GET", _retry_after(response))
     if _media_type(response) != "application/json":
@@ -516,43 +326,3 @@ def _shown_type(response: requests.Response) -> str:
 def _retry_after(response: requests.Response) -> float | None:
     value = response.headers.get("Retry-After", "").strip()
     return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
-
-
-def _failure(error: Exception) -> ExchangeFailed:
-    """What went wrong, in words of our own: a library's message may hold the whole URL."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, Malformed | _LimitReached):
-            return ExchangeFailed(str(cause))
-    for cause in causes:
-        for kind, failure, words in _WORDS:
-            if isinstance(cause, kind):
-                return failure(words)
-        if isinstance(cause, ssl.SSLError):
-            return ExchangeFailed(f"TLS failed: {cause.reason or 'unknown'}".lower())
-        if isinstance(cause, OSError) and cause.errno:
-            return ExchangeFailed(os.strerror(cause.errno).lower())
-    return ExchangeFailed(f"not understood as HTTP ({type(causes[-1]).__name__})")
-
-
-_WORDS: tuple[tuple[type[BaseException], type[ExchangeFailed], str], ...] = (
-    (IncompleteRead, ExchangeFailed, "cut short by the other end"),
-    (TimeoutError, ExchangeFailed, "no complete answer in time"),
-    (ConnectionRefusedError, ExchangeFailed, "connection refused"),
-    (ConnectionError, _Dropped, "connection lost"),
-    (socket.gaierror, ExchangeFailed, "the host's name cannot be resolved"),
-)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it wraps, outermost first."""
-    seen: list[BaseException] = []
-    waiting: list[BaseException] = [error]
-    while waiting and len(seen) < 50:
-        current = waiting.pop(0)
-        if any(current is known for known in seen):
-            continue
-        seen.append(current)
-        yield current
-        inner = [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        waiting += [part for part in (*inner, *current.args) if isinstance(part, BaseException)]

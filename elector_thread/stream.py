@@ -17,8 +17,9 @@ from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_expo
 
 from .cell import Cell
 from .clock import Pulse, now
+from .failures import ExchangeFailed, NoStream
 from .journal import Journal
-from .sidecar import ExchangeFailed, NoStream, Sidecar
+from .sidecar import Sidecar
 from .wire import Malformed, parse_leader
 
 __all__ = ["Stream"]

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from elector_thread.clock import now
+from elector_thread.failures import ExchangeFailed, NoStream
 from elector_thread.settings import Settings, resolve
-from elector_thread.sidecar import ExchangeFailed, NoStream, Sidecar
+from elector_thread.sidecar import Sidecar
 
 from .scripted import (
     CHUNKED_SSE_HEAD,

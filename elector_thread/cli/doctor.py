@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 
 from ..clock import now
 from ..errors import ConfigurationError
+from ..failures import ExchangeFailed, NoStream
 from ..settings import Settings, resolve, shown
-from ..sidecar import ExchangeFailed, NoStream, Sidecar
+from ..sidecar import Sidecar
 from ..wire import Malformed, parse_leader
 from . import console
 from .workers import servers, workers_asked_for

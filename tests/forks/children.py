@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from elector_thread import default
+
 PATIENCE = 10.0
 
 
@@ -140,7 +142,7 @@ def locks_of(root: object) -> dict[str, list[Any]]:
                 if isinstance(value, LOCK_TYPES):
                     found[f"{name.rpartition('.')[2]}.{attribute}"].append(value)
     seen: set[int] = set()
-    waiting = [root]
+    waiting = [root, default.current]
     while waiting:
         current = waiting.pop()
         if id(current) in seen:

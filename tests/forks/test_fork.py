@@ -43,8 +43,8 @@ LOCKS = {
     "LeaderTask._lock",
     "Registry._lock",
     "Sidecar._asking",
-    "_Link._lock",
-    "default._lock",
+    "Link._lock",
+    "Default._lock",
     "seat._lock",
 }
 """Every lock of the library's. A fork is tried while each of them is held."""
@@ -218,8 +218,7 @@ class TestTheChild:
         self, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server.leader = "pod-a"
-        monkeypatch.setattr(default, "_default", None)
-        monkeypatch.setattr(default, "_handed_out", False)
+        monkeypatch.setattr(default, "current", default.Default())
         configure(get_url=server.get_url, sse_url=server.sse_url, identity="pod-a")
         try:
             assert default_elector().wait_until_leader(PATIENCE)

@@ -1,0 +1,187 @@
+"""The socket of an exchange: its deadline, its byte allowance and its off switch.
+
+Standard library only. Whoever reads through a `Link` cannot be kept waiting, or
+fed, for longer than it allows; `Link.cut` ends the exchange from any other thread.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import threading
+from contextlib import AbstractContextManager, suppress
+from http.client import HTTPResponse
+from math import inf
+from typing import Any
+
+from .clock import now
+from .wire import READ_SIZE
+
+__all__ = ["LimitReached", "Link", "MeteredResponse"]
+
+ALLOWANCE = 128 * 1024
+"""Raw bytes that may come in without a single byte of payload: headers, 1xx answers,
+chunk extensions and trailers have no other limit."""
+
+KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""Finds a host that has vanished while the stream is silent. A stopped process is found by GET."""
+
+
+class LimitReached(OSError):
+    """One of our own limits ended an exchange."""
+
+
+class Link:
+    """The socket of one exchange at a time: what it may still cost, and its off switch.
+
+    `cut` may come from any thread. `_lock` protects `_socket` and `_cut` together:
+    a socket is captured before the cut, and shut by it, or not captured at all.
+    It is also held while a socket is closed (the system may hand out its number
+    again) so that `cut` cannot shut a stranger's. Re-entrant, since a collection of
+    garbage may close an old socket at any allocation. Deadline and allowance belong
+    to the thread that runs the exchange.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._socket: socket.socket | None = None
+        self._cut = False
+        self._deadline = inf
+        self._allowance = ALLOWANCE
+
+    def arm(self, seconds: float) -> None:
+        """Begin an exchange that must be over in ``seconds``."""
+        self._deadline = now() + seconds
+        self.refill()
+
+    def relax(self) -> None:
+        """No deadline any more: an open stream may be silent for hours."""
+        self._deadline = inf
+
+    def refill(self) -> None:
+        """Payload came in: the allowance starts anew."""
+        self._allowance = ALLOWANCE
+
+    def spend(self, count: int) -> None:
+        """``count`` raw bytes came in."""
+        self._allowance -= count
+        if self._allowance < 0:
+            raise LimitReached(f"{ALLOWANCE} bytes of headers or framing without content")
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, None without one; TimeoutError once it has passed."""
+        if self._deadline == inf:
+            return None
+        left = self._deadline - now()
+        if left <= 0:
+            raise TimeoutError("no complete answer in time")
+        return left
+
+    def capture(self, sock: socket.socket) -> None:
+        """From now on, `cut` shuts ``sock``."""
+        with self._lock:
+            if self._cut:
+                sock.close()
+                raise LimitReached("stopped")
+            self._socket = sock
+
+    def release(self) -> None:
+        """The reader is about to close its socket."""
+        with self._lock:
+            self._socket = None
+
+    def closing(self) -> AbstractContextManager[Any]:
+        """To be entered while a socket is closed."""
+        return self._lock
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether `cut` was called: what fails now is no failure of the elector's."""
+        return self._cut
+
+    def cut(self) -> None:
+        """End whatever goes on, wake a blocked read, and refuse every later exchange."""
+        with self._lock:
+            self._cut = True
+            if self._socket is not None:
+                _shut(self._socket)
+
+    def abandon(self) -> None:
+        """In a forked child: give up our copy of the parent's socket. Takes no lock.
+
+        Closing the copy leaves the connection alone; shutting it would end the parent's.
+        Whoever held the lock is gone, and what is collected here later still enters it.
+        """
+        self._lock = threading.RLock()
+        sock, self._socket = self._socket, None
+        self._cut = True
+        if sock is not None and (number := sock.detach()) >= 0:
+            os.close(number)
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A connected socket, captured from the start, so that even connecting can be cut."""
+        error: OSError | None = None
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for index, (family, kind, proto, _, address) in enumerate(addresses):
+            sock = socket.socket(family, kind, proto)
+            try:
+                self.capture(sock)
+                left = self.remaining()
+                share = len(addresses) - index  # one dead address must not use up the time
+                sock.settimeout(None if left is None else left / share)
+                _configure(sock)
+                sock.connect(address)
+                return sock
+            except OSError as failure:
+                error = failure
+                self.release()
+                sock.close()
+        raise error or OSError(f"no address for {host}")
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # not connected (any more): then nobody is blocked on it
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _configure(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE:
+        if hasattr(socket, name):  # Linux; other systems keep their own pace
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class MeteredReader(io.RawIOBase):
+    """The raw bytes of a response, read under the link's deadline and allowance."""
+
+    def __init__(self, raw: Any, sock: socket.socket, link: Link) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._link = link
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        timeout = self._link.remaining()
+        if timeout is not None or self._sock.gettimeout() is not None:
+            self._sock.settimeout(timeout)
+        count: int = self._raw.readinto(buffer)
+        self._link.spend(count)
+        return count
+
+    def close(self) -> None:
+        with self._link.closing():
+            self._raw.close()
+        super().close()
+
+
+class MeteredResponse(HTTPResponse):
+    """http.client's response, reading through a `MeteredReader`."""
+
+    def __init__(self, sock: socket.socket, *args: Any, link: Link, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(MeteredReader(raw, sock, link), 2 * READ_SIZE)
