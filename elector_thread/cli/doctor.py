@@ -34,10 +34,9 @@ OK, NOTE, MEND = "ok", "note", "mend"
 COLOURS = {OK: "32", NOTE: "36", MEND: "1;31"}
 
 PLATFORM = ("ELECTOR_GET_URL", "ELECTOR_SSE_URL", "ELECTOR_PATH")
+PREFIX = "ELECTOR_THREAD_"
 OURS = {
-    f"ELECTOR_THREAD_{name.upper()}"
-    for name in Settings.__dataclass_fields__
-    if name not in ("get_url", "sse_url")
+    name.upper() for name in Settings.__dataclass_fields__ if name not in ("get_url", "sse_url")
 }
 PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
@@ -122,12 +121,12 @@ def _variables(env: Mapping[str, str]) -> Iterator[Finding]:
 
 def _unknown_variables(env: Mapping[str, str]) -> Iterator[Finding]:
     for name in sorted(env):
-        if not name.startswith("ELECTOR_THREAD_") or name in OURS:
+        if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in OURS:
             continue
-        meant = get_close_matches(name, OURS, 1, 0.8)
+        meant = get_close_matches(name.removeprefix(PREFIX), OURS, 1, 0.75)
         if meant:
             says = f"{name} is no setting, so it has no effect"
-            yield Finding(MEND, "environment", says, f"rename it to {meant[0]}")
+            yield Finding(MEND, "environment", says, f"rename it to {PREFIX}{meant[0]}")
 
 
 def _address(url: str) -> str:

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import uuid
 from collections.abc import Sequence
 from math import inf
 
@@ -31,6 +32,9 @@ from .voice import Voice
 __all__ = ["run"]
 
 NOT_FOUND, CANNOT_RUN = 127, 126  # as shells have it
+
+MARK = "ELECTOR_THREAD_RUN"
+"""The variable by which all that the command starts is found, whatever its session."""
 
 TICK = 0.5
 """Seconds between two looks at the clock while the command runs."""
@@ -57,12 +61,13 @@ def run(command: Sequence[str], *, grace: float, restart: bool, quiet: bool) -> 
         return code
     _occupy_standard_streams()
     elector = Elector()
-    sentinel = Sentinel()
+    mark = f"{MARK}={uuid.uuid4().hex}"
+    sentinel = Sentinel(mark)
     sentinel.start()  # forks, so it comes before every thread
     voice, mailbox = Voice("elector-thread run", quiet=quiet), Mailbox()
     mailbox.open()
     voice.start()
-    supervisor = _Supervisor(command, elector, sentinel, voice, mailbox, grace, restart)
+    supervisor = _Supervisor(command, mark, elector, sentinel, voice, mailbox, grace, restart)
     elector.on_elected(supervisor.elected)
     elector.on_demoted(mailbox.poke)
     elector.start()
@@ -81,6 +86,7 @@ class _Supervisor:
     def __init__(
         self,
         command: Sequence[str],
+        mark: str,
         elector: Elector,
         sentinel: Sentinel,
         voice: Voice,
@@ -89,6 +95,9 @@ class _Supervisor:
         restart: bool,
     ) -> None:
         self._command = command
+        self._mark = mark
+        name, _, value = mark.partition("=")
+        self._environ = {**os.environ, name: value}
         self._name = os.path.basename(command[0])  # noqa: PTH119 - "" stays ""
         self._elector = elector
         self._sentinel = sentinel
@@ -171,9 +180,17 @@ class _Supervisor:
         stdin = subprocess.DEVNULL if os.isatty(0) else None  # another session's terminal
         self._leadership, self._ending, self._kill_at = leadership, False, inf
         self._forwarded, self._started_at = set(), now()
+        self._sentinel.expect(self._leads_until() + self._grace + SLACK)
         try:
-            self._child = Child(self._command, stdin=stdin, on_exit=lambda _: self._mailbox.poke())
+            self._child = Child(
+                self._command,
+                environ=self._environ,
+                stdin=stdin,
+                mark=self._mark,
+                on_exit=lambda _: self._mailbox.poke(),
+            )
         except OSError as error:
+            self._sentinel.rest()
             self._cannot_start(error)
             return
         self._sentinel.guard(self._child.pid, self._leads_until() + self._grace + SLACK)

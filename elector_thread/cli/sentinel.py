@@ -24,14 +24,22 @@ __all__ = ["Sentinel"]
 
 MESSAGE = struct.Struct("=qd")  # the session (0: none), and the instant by which it must be gone
 
+UNBORN = 2**31 - 1
+"""Stands for the session of a command that is just being started. No pid is as large."""
+
 PATIENCE = 1.0
 """Seconds for the supervisor to speak up after both were paused together."""
 
 
 class Sentinel:
-    """The supervisor's end of it. Belongs to the main thread."""
+    """The supervisor's end of it. Belongs to the main thread.
 
-    def __init__(self) -> None:
+    mark: an entry of the command's environment that no other process has, by which its
+        descendants are found (Linux).
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
         self._pid = 0
         self._pipe = -1
 
@@ -40,7 +48,7 @@ class Sentinel:
         read, write = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
-            _be_sentinel(read)  # does not return
+            _be_sentinel(read, self._mark)  # does not return
         os.close(read)
         os.set_blocking(write, False)
         self._pipe = write
@@ -49,6 +57,10 @@ class Sentinel:
     def pid(self) -> int:
         """Its pid; 0 if there is none (any more)."""
         return self._pid
+
+    def expect(self, until: float) -> None:
+        """A command is about to start; it may run before we know its pid."""
+        self.guard(UNBORN, until)
 
     def guard(self, command: int, until: float) -> None:
         """The command's session may live until the instant ``until``, unless told otherwise."""
@@ -75,7 +87,7 @@ class Sentinel:
             self._pid = 0
 
 
-def _be_sentinel(pipe: int) -> None:
+def _be_sentinel(pipe: int, mark: str) -> None:
     """In the forked child: hold nothing that is not ours, then watch. Never returns."""
     try:
         os.setsid()
@@ -89,31 +101,31 @@ def _be_sentinel(pipe: int) -> None:
             if descriptor > 2 and descriptor != pipe:
                 with suppress(OSError):  # the listing's own
                     os.close(descriptor)
-        _watch(pipe)
+        _watch(pipe, mark)
     finally:
         os._exit(0)
 
 
-def _watch(pipe: int) -> None:
+def _watch(pipe: int, mark: str) -> None:
     command, until = 0, inf
     while True:
         left = max(0.0, until - now())
         if not (_readable(pipe, left) or _readable(pipe, PATIENCE)):
-            _kill(command)
+            _kill(command, mark)
             until = inf
             continue
         message = os.read(pipe, MESSAGE.size)
         if not message:
             break
         command, until = MESSAGE.unpack(message)
-    _kill(command)
+    _kill(command, mark)
 
 
 def _readable(pipe: int, seconds: float) -> bool:
     return bool(select.select([pipe], [], [], None if seconds == inf else seconds)[0])
 
 
-def _kill(command: int) -> None:
+def _kill(command: int, mark: str) -> None:
     """SIGKILL to the command and to whatever it has started."""
     if command:
-        kill_session(command)
+        kill_session(command, mark)

@@ -180,7 +180,7 @@ def test_says_so_when_the_sentinel_is_killed(local: LocalElector, spawn: Spawn) 
 
 def test_leaves_no_process_when_it_ends(local: LocalElector, spawn: Spawn) -> None:
     local.elect(US)
-    run = spawn("run", "--", "sh", "-c", "sleep 60 & echo kid $!; exec sleep 0.2")
+    run = spawn("run", "--", "sh", "-c", "setsid sleep 60 & echo kid $!; exec sleep 0.2")
     kid, others = pid_in(run.expect("kid ")), children_of(run.pid)
     assert run.end() == 0
     wait_gone(kid, *others)
