@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from threading import Condition
 
-from .clock import now
+from .clock import CLOCK, Clock
 from .leadership import Leadership
 from .model import (
     Confirmation,
@@ -42,9 +42,10 @@ class Cell:
     replaced atomically, holding frozen values.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, clock: Clock = CLOCK) -> None:
         self._changed = Condition()
         self.snapshot = snapshot
+        self._clock = clock
         self._leadership: Leadership | None = None
         self._pending: deque[LeaderChange] = deque()
         self._epoch = 0  # one per life; words of an ended life count for nothing
@@ -74,6 +75,10 @@ class Cell:
         snapshot = self.snapshot
         return snapshot.lead_until if snapshot.number == number else -inf
 
+    def now(self) -> float:
+        """The instant that those in `snapshot` are to be compared with."""
+        return self._clock.now()
+
     # --- writing -----------------------------------------------------------------
 
     def hear(
@@ -87,25 +92,25 @@ class Cell:
         with self._changed:
             if epoch != self._epoch:
                 return
-            instant = now()
+            instant = self.now()
             self._apply([Confirmation(name, at, instant, pushed) for name in leaders])
 
     def tick(self) -> None:
         """Let time pass: publishes the end of a leadership that has run out."""
         with self._changed:
-            self._apply([Tick(now())])
+            self._apply([Tick(self.now())])
 
     def seat(self, epoch: int, held: bool) -> None:
         """This process took or lost the pod's one seat (``scope="process"``)."""
         with self._changed:
             if epoch == self._epoch:
-                self._apply([Seat(held, now())])
+                self._apply([Seat(held, self.now())])
 
     def end_epoch(self) -> None:
         """The life is over: nothing is known any more, and what it still hears is void."""
         with self._changed:
             self._epoch += 1
-            self._apply([Stopped(now())])
+            self._apply([Stopped(self.now())])
             self._pending.clear()
             self._touch()
 
@@ -128,16 +133,16 @@ class Cell:
     def wait_beyond(self, version: int, until: float) -> None:
         """Wait for a version other than ``version``, or for the instant ``until``."""
         with self._changed:
-            while self._version == version and (left := until - now()) > 0:
+            while self._version == version and (left := until - self.now()) > 0:
                 self._changed.wait(None if left == inf else left)
 
     def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
         """Wait until ``wanted(snapshot, instant)``; False after ``timeout`` seconds or a stop."""
-        give_up = inf if timeout is None else now() + timeout
+        give_up = inf if timeout is None else self.now() + timeout
         with self._changed:
             epoch = self._epoch
-            while not wanted(self.snapshot, now()):
-                left = give_up - now()
+            while not wanted(self.snapshot, self.now()):
+                left = give_up - self.now()
                 if left <= 0 or self._epoch != epoch:
                     return False
                 self._changed.wait(None if left == inf else left)
@@ -176,7 +181,7 @@ class Cell:
         leading = after.lead_until > -inf
         old = self._leadership
         if leading and (old is None or old.number != after.number):
-            self._leadership = Leadership(after.number, now(), self.lead_until)
+            self._leadership = Leadership(after.number, self.now(), self.lead_until, self._clock)
         self.snapshot = after
         if old is not None and self.lead_until(old.number) == -inf:
             old._end()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from math import inf
+from threading import Event
+from typing import NamedTuple
 
-__all__ = ["Pulse", "now"]
+__all__ = ["CLOCK", "Clock", "Pulse", "now"]
 
 
 def _best_clock() -> Callable[[], float]:
@@ -31,8 +32,26 @@ now = _best_clock()
 """Seconds on the library's clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Beat:
+class Clock:
+    """The time, and waiting while it passes, as one thing that can be handed in.
+
+    The state and its tokens take it from here; where nanoseconds count, `now` is called.
+    """
+
+    def now(self) -> float:
+        """Seconds that never step back."""
+        return now()
+
+    def wait(self, event: Event, seconds: float | None) -> None:
+        """Wait for ``event``, at most ``seconds``; None: as long as it takes."""
+        event.wait(seconds)
+
+
+CLOCK = Clock()
+"""The real one."""
+
+
+class _Beat(NamedTuple):
     since: float = -inf
     until: float = inf
 

@@ -10,11 +10,60 @@ from .elector import Elector
 from .errors import ElectorError
 from .guard import Guard
 
-__all__ = ["configure", "default_elector", "only_on_leader"]
+__all__ = ["Default", "configure", "current", "default_elector", "only_on_leader"]
 
-_lock = RLock()  # protects `_default` and `_handed_out`; re-entrant for greenlets' sake
-_default: Elector | None = None
-_handed_out = False
+
+class Default:
+    """Keeps one elector, made when it is first asked for. `_lock` protects both attributes.
+
+    Re-entrant, since under gevent another greenlet of the same thread may come in.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._elector: Elector | None = None
+        self._handed_out = False
+
+    @property
+    def handed_out(self) -> bool:
+        """Whether the elector is in use already."""
+        return self._handed_out
+
+    @property
+    def made(self) -> Elector | None:
+        """The elector, if it was made already, in use or not."""
+        return self._elector
+
+    def configure(self, **settings: Any) -> Elector:
+        """See `elector_thread.configure`."""
+        with self._lock:
+            if self._handed_out:
+                raise ElectorError(
+                    "configure() came too late: the default elector is in use already; "
+                    "call it before the first default_elector() or guarded call"
+                )
+            self._elector = Elector(**settings)
+            return self._elector
+
+    def get(self) -> Elector:
+        """See `elector_thread.default_elector`."""
+        if self._elector is not None and self._handed_out:
+            return self._elector
+        with self._lock:
+            if self._elector is None:
+                self._elector = Elector()
+            if not self._handed_out:
+                self._elector.start()
+                self._handed_out = True
+            return self._elector
+
+    def reset_lock_after_fork(self) -> None:
+        """In a forked child: whoever held the lock is gone."""
+        self._lock = RLock()
+
+
+current = Default()
+"""The one in force; replaced as a whole by `elector_thread.testing`, never in production."""
 
 
 def configure(**settings: Any) -> Elector:
@@ -25,36 +74,14 @@ def configure(**settings: Any) -> Elector:
     application starts; raises `ElectorError` afterwards, and `ConfigurationError` for
     a bad setting.
     """
-    global _default
-    with _lock:
-        if _handed_out:
-            raise ElectorError(
-                "configure() came too late: the default elector is in use already; "
-                "call it before the first default_elector() or guarded call"
-            )
-        _default = Elector(**settings)
-        return _default
+    return current.configure(**settings)
 
 
 def default_elector() -> Elector:
     """The process-wide elector, made from the environment and started at the first call."""
-    global _default, _handed_out
-    if _default is not None and _handed_out:
-        return _default
-    with _lock:
-        if _default is None:
-            _default = Elector()
-        if not _handed_out:
-            _default.start()
-            _handed_out = True
-        return _default
+    return current.get()
 
 
-def _reset_lock_after_fork() -> None:
-    global _lock
-    _lock = RLock()  # whoever held it is gone
-
-
-forks.in_child(_reset_lock_after_fork)
+forks.in_child(lambda: current.reset_lock_after_fork())
 
 only_on_leader = Guard(default_elector)

@@ -235,7 +235,7 @@ class Elector:
         True only while the newest confirmation names this identity and is younger
         than the grace period, by a clock that counts suspended time.
         """
-        if now() < self._cell.snapshot.lead_until:
+        if now() < self._cell.snapshot.lead_until:  # the cell's clock, without the detour
             return True
         if self._dormant:
             self._come_alive()
@@ -245,13 +245,13 @@ class Elector:
     def state(self) -> State:
         """LEADER, FOLLOWER or UNKNOWN, right now."""
         self._come_alive()
-        return state_at(self._cell.snapshot, now())
+        return state_at(self._cell.snapshot, self._cell.now())
 
     @property
     def leader(self) -> str | None:
         """The leader's name, None while it is not known."""
         self._come_alive()
-        return leader_at(self._cell.snapshot, now())
+        return leader_at(self._cell.snapshot, self._cell.now())
 
     @property
     def identity(self) -> str:
@@ -261,7 +261,7 @@ class Elector:
     def status(self) -> Status:
         """One consistent look at everything, for logs and health endpoints."""
         self._come_alive()
-        snapshot, instant, journal = self._cell.snapshot, now(), self._journal
+        snapshot, instant, journal = self._cell.snapshot, self._cell.now(), self._journal
         life = self._life  # looked at once: another thread may stop us meanwhile
         state = state_at(snapshot, instant)
         left = snapshot.known_until - instant
@@ -342,7 +342,7 @@ class Elector:
     def _wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
         self._come_alive()
         if self._is_stopped():
-            return wanted(self._cell.snapshot, now())
+            return wanted(self._cell.snapshot, self._cell.now())
         self.start()
         return self._cell.wait_for(wanted, timeout)
 
@@ -475,7 +475,7 @@ class Elector:
         self._dormant = self._wanted
 
     def __repr__(self) -> str:
-        state = state_at(self._cell.snapshot, now()).name
+        state = state_at(self._cell.snapshot, self._cell.now()).name
         return f"<Elector {self.identity!r} {state} at {self._settings.where}>"
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, overload
 
 from .callbacks import name_of
 from .errors import NotLeaderError
@@ -17,18 +16,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Asked(Protocol):
-    """What the guard needs to know of an `Elector`."""
+if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look at it
 
-    @property
-    def is_leader(self) -> bool:
-        """Whether this process leads right now."""
+    class Asked(Protocol):
+        """What the guard needs to know of an `Elector`."""
 
-    def may_hear_first_word(self) -> bool:
-        """Whether nothing is known only because it is early days."""
+        @property
+        def is_leader(self) -> bool:
+            """Whether this process leads right now."""
 
-    def await_first_word(self, timeout: float) -> None:
-        """Wait for the elector's first word."""
+        def may_hear_first_word(self) -> bool:
+            """Whether nothing is known only because it is early days."""
+
+        def await_first_word(self, timeout: float) -> None:
+            """Wait for the elector's first word."""
 
 
 class Skipped:
@@ -167,5 +168,7 @@ def _leads(elector: Asked, wait: float) -> bool:
 async def _leads_async(elector: Asked, wait: float) -> bool:
     """The same without blocking the event loop."""
     if not elector.is_leader and elector.may_hear_first_word():
+        import asyncio  # costs a fifth of our whole import, and only async code needs it
+
         await asyncio.to_thread(elector.await_first_word, wait)
     return elector.is_leader

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import inf
 from threading import Event
 
-from .clock import now
+from .clock import CLOCK, Clock
 
 __all__ = ["Leadership"]
 
@@ -24,23 +24,30 @@ class Leadership:
                 do_one_round()
     """
 
-    __slots__ = ("_over", "_until", "number", "since")
+    __slots__ = ("_clock", "_over", "_until", "number", "since")
 
     number: int
     """Counts this process's leaderships, from 1."""
     since: float
     """When it began, in seconds on the library's clock (not the wall clock)."""
 
-    def __init__(self, number: int, since: float, until: Callable[[int], float]) -> None:
+    def __init__(
+        self,
+        number: int,
+        since: float,
+        until: Callable[[int], float],
+        clock: Clock = CLOCK,
+    ) -> None:
         self.number = number
         self.since = since
         self._until = until  # until when leadership N holds; reads one attribute, no lock
+        self._clock = clock
         self._over = Event()  # only wakes waiters; the truth is `_until`
 
     @property
     def ended(self) -> bool:
         """Whether this leadership is over. Checked against the clock at every read."""
-        return now() >= self._until(self.number)
+        return self._clock.now() >= self._until(self.number)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end, at most ``timeout`` seconds (None: as long as it takes).
@@ -49,15 +56,15 @@ class Leadership:
         for ``time.sleep`` in leader-only loops. Wakes by itself when the grace
         period runs out, even if every other thread of the library is stuck.
         """
-        give_up = inf if timeout is None else now() + timeout
+        give_up = inf if timeout is None else self._clock.now() + timeout
         while True:
-            instant, until = now(), self._until(self.number)
+            instant, until = self._clock.now(), self._until(self.number)
             if instant >= until:
                 return True
             if instant >= give_up:
                 return False
             left = min(until, give_up) - instant
-            self._over.wait(None if left == inf else left)
+            self._clock.wait(self._over, None if left == inf else left)
 
     def _end(self) -> None:
         """Wake whoever waits. Called by the cell, after the truth has changed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import Enum
 from math import inf
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
     "Change",
@@ -78,10 +78,10 @@ class Snapshot:
 
 
 # --- what can happen to it -----------------------------------------------------------
+# (named tuples: cheap to define and to make; they are told apart by class, never compared)
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmation:
+class Confirmation(NamedTuple):
     """Somebody who knows named the leader.
 
     at: the earliest instant the word can stem from: when a GET was *sent*, when
@@ -97,23 +97,20 @@ class Confirmation:
     pushed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """Nothing happened but time."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(NamedTuple):
     """This process took (or lost) the pod's one seat (``scope="process"``)."""
 
     held: bool
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(NamedTuple):
     """The elector was stopped: nothing is known any more, not even the past."""
 
     now: float
@@ -126,17 +123,20 @@ Input: TypeAlias = Confirmation | Tick | Seat | Stopped
 
 
 @dataclass(frozen=True, slots=True)
-class Elected:
+class _Numbered:
+    number: int
+
+
+class Elected(_Numbered):
     """Leadership ``number`` began."""
 
-    number: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Demoted:
+class Demoted(_Numbered):
     """Leadership ``number`` is over."""
 
-    number: int
+    __slots__ = ()
 
 
 Change: TypeAlias = Elected | Demoted | LeaderChange

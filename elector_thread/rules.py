@@ -6,7 +6,6 @@ No clock, no I/O, no threads: instants come in with the inputs. Whatever calls
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 
 from .model import (
@@ -35,9 +34,11 @@ def advance(snapshot: Snapshot, given: Input) -> tuple[Snapshot, tuple[Change, .
     if isinstance(given, Confirmation):
         current, changes = _confirm(current, given)
     elif isinstance(given, Seat):
-        current, changes = _lead_or_not(replace(current, seated=given.held))
+        current, changes = _settle(
+            current, current.leader, current.confirmed_at, current.known_until, given.held
+        )
     elif isinstance(given, Stopped):
-        current, changes = _forget(current)
+        current, changes = _settle(current, None, -inf, -inf, not current.exclusive)
     else:
         changes = ()
     return current, expiry + changes
@@ -60,24 +61,23 @@ def deadline(snapshot: Snapshot) -> float:
     return snapshot.known_until if snapshot.known_until > -inf else inf
 
 
+def unknowing(snapshot: Snapshot) -> Snapshot:
+    """The same elector's snapshot with nothing heard and no seat taken."""
+    return _settle(snapshot, None, -inf, -inf, not snapshot.exclusive)[0]
+
+
 def _expire(snapshot: Snapshot, now: float) -> tuple[Snapshot, tuple[Change, ...]]:
     if now < deadline(snapshot):
         return snapshot, ()
-    return _end(replace(snapshot, known_until=-inf))
+    return _settle(snapshot, snapshot.leader, snapshot.confirmed_at, -inf, snapshot.seated)
 
 
 def _confirm(snapshot: Snapshot, word: Confirmation) -> tuple[Snapshot, tuple[Change, ...]]:
     if _is_outdated(snapshot, word):
         return snapshot, ()
-    confirmed = replace(
-        snapshot,
-        leader=word.leader,
-        confirmed_at=word.at,
-        known_until=word.at + snapshot.grace,
-    )
-    news = _leader_change(snapshot.leader, word.leader)
-    confirmed, changes = _lead_or_not(confirmed)
-    return confirmed, changes + news
+    until = word.at + snapshot.grace
+    confirmed, changes = _settle(snapshot, word.leader, word.at, until, snapshot.seated)
+    return confirmed, changes + _leader_change(snapshot.leader, word.leader)
 
 
 def _is_outdated(snapshot: Snapshot, word: Confirmation) -> bool:
@@ -93,35 +93,26 @@ def _leader_change(previous: str | None, current: str | None) -> tuple[Change, .
     return (LeaderChange(previous, current),)
 
 
-def _lead_or_not(snapshot: Snapshot) -> tuple[Snapshot, tuple[Change, ...]]:
-    """Begin, extend or end our leadership, as the confirmation and the seat demand."""
-    if snapshot.leader != snapshot.identity or not snapshot.seated:
-        return _end(snapshot)
-    extended = replace(snapshot, lead_until=snapshot.known_until)
-    if snapshot.lead_until > -inf or snapshot.known_until == -inf:
-        return extended, ()
-    begun = replace(extended, number=snapshot.number + 1)
-    return begun, (Elected(begun.number),)
+def _settle(
+    before: Snapshot, leader: str | None, confirmed_at: float, known_until: float, seated: bool
+) -> tuple[Snapshot, tuple[Change, ...]]:
+    """The snapshot that follows, and whether a leadership of ours begins or ends with it.
 
-
-def _end(snapshot: Snapshot) -> tuple[Snapshot, tuple[Change, ...]]:
-    if snapshot.lead_until == -inf:
-        return snapshot, ()
-    return replace(snapshot, lead_until=-inf), (Demoted(snapshot.number),)
-
-
-def _forget(snapshot: Snapshot) -> tuple[Snapshot, tuple[Change, ...]]:
-    """Keep the name, the rules and the count; forget everything that was ever heard."""
-    _, changes = _end(snapshot)
-    return unknowing(snapshot), changes
-
-
-def unknowing(snapshot: Snapshot) -> Snapshot:
-    """The same elector's snapshot with nothing heard and no seat taken."""
-    return Snapshot(
-        snapshot.identity,
-        snapshot.grace,
-        number=snapshot.number,
-        exclusive=snapshot.exclusive,
-        seated=not snapshot.exclusive,
+    Built in one go: this is on the way from the wire to `is_leader`.
+    """
+    led = before.lead_until > -inf
+    leads = leader == before.identity and seated and known_until > -inf
+    after = Snapshot(
+        identity=before.identity,
+        grace=before.grace,
+        leader=leader,
+        confirmed_at=confirmed_at,
+        known_until=known_until,
+        lead_until=known_until if leads else -inf,
+        number=before.number + 1 if leads and not led else before.number,
+        exclusive=before.exclusive,
+        seated=seated,
     )
+    if leads == led:
+        return after, ()
+    return after, (Elected(after.number) if leads else Demoted(after.number),)

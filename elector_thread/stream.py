@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from threading import Event
+from typing import NamedTuple
 
 from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
@@ -33,8 +33,7 @@ HEALTHY_LIFE = 60.0
 """Seconds that a stream must live for the back-off to begin anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(NamedTuple):
     """How an attempt ended: how long the stream lived, and whether there is one at all."""
 
     lived: float = 0.0

@@ -52,9 +52,10 @@ def test_news_that_lay_in_the_buffer_during_a_pause_makes_no_leader(
     began: list[object] = []
     elector.on_elected(began.append)
     hour_later = now() + 3600
-    for module in ("cell", "stream", "elector", "poll", "leadership", "dispatch"):
+    for module in ("stream", "elector", "poll", "dispatch"):
         name = f"elector_thread.{module}.now"
         monkeypatch.setattr(name, lambda: hour_later, raising=False)
+    monkeypatch.setattr(clock.Clock, "now", lambda _: hour_later)
     server.send_to_streams(chunk(event("pod-a")))
     until(lambda: elector.status().counts.events == 2)
     assert elector.state is State.UNKNOWN

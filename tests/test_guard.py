@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import pickle
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,11 +17,11 @@ from elector_thread import (
     ElectorError,
     NotLeaderError,
     configure,
-    default,
     default_elector,
     only_on_leader,
 )
 from elector_thread.clock import now
+from elector_thread.testing import own_default_elector
 
 from .conftest import FAST, MakeElector
 from .scripted import PATIENCE, ScriptedServer
@@ -231,12 +232,9 @@ def test_lost_contact_is_not_waited_for(server: ScriptedServer, make_elector: Ma
 
 
 @pytest.fixture
-def fresh_default(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(default, "_default", None)
-    monkeypatch.setattr(default, "_handed_out", False)
-    yield
-    if default._default is not None:
-        default._default.stop()
+def fresh_default() -> Iterator[None]:
+    with own_default_elector():
+        yield
 
 
 @pytest.mark.usefixtures("fresh_default")

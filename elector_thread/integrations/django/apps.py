@@ -1,0 +1,49 @@
+"""The app: configures the process-wide elector, and starts it where requests are served."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.checks import register
+from django.core.signals import request_started
+
+from ...default import configure, default_elector
+from ...errors import ConfigurationError
+from .._settings import is_merely_unconfigured
+from . import checks, conf, signals
+from .serving import Start, when_to_start
+
+__all__ = ["ElectorThreadConfig"]
+
+
+class ElectorThreadConfig(AppConfig):
+    """``elector_thread`` as a Django app."""
+
+    name = "elector_thread.integrations.django"
+    label = "elector_thread"
+    verbose_name = "Leader election"
+
+    def ready(self) -> None:
+        """Configure; start, in serving processes alone.
+
+        Raises `ConfigurationError` for a bad setting. A missing elector is one only
+        where it would be asked; elsewhere the system checks tell.
+        """
+        register(checks.check_elector, "elector_thread")
+        given = conf.read()
+        start = when_to_start(given.start_in)
+        try:
+            elector = configure(**given.elector)
+        except ConfigurationError:
+            if start is Start.NEVER and is_merely_unconfigured(given.elector):
+                return
+            raise
+        signals.connect(elector)
+        if start is Start.NOW:
+            default_elector()
+        if start is not Start.NEVER:
+            request_started.connect(_come_alive, dispatch_uid="elector_thread")
+
+
+def _come_alive(**_: object) -> None:
+    """A request is a worker's first use: start there, whether or not the master had started."""
+    default_elector().post_fork()

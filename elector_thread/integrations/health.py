@@ -1,0 +1,85 @@
+"""Health endpoints: the elector's status as JSON, as a plain WSGI or ASGI application.
+
+The answer is 200, or 503 when the library's own threads are dead or stuck
+(`Status.alive`): a new process would mend that, so it is made for liveness
+probes. It never depends on who leads, nor on whether the elector can be reached, so
+a readiness probe may ask it as well: followers serve.
+
+Django and Flask have views of their own, in their adapters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from ..default import default_elector
+from ..model import Status
+
+__all__ = ["HEADERS", "asgi", "report", "wsgi"]
+
+HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+"""The headers of every health answer."""
+
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class HasStatus(Protocol):
+    """An `Elector`, or what wraps one."""
+
+    def status(self) -> Status:
+        """One consistent look at everything."""
+
+
+def report(status: Status) -> tuple[HTTPStatus, bytes]:
+    """The answer to a probe: its code and its JSON body."""
+    code = HTTPStatus.OK if status.alive else HTTPStatus.SERVICE_UNAVAILABLE
+    return code, json.dumps(status.as_dict()).encode()
+
+
+def wsgi(elector: HasStatus | None = None) -> WsgiApp:
+    """A WSGI application that answers every request with the status.
+
+    elector: default the process-wide one, which the first request then starts.
+    """
+
+    def application(_: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        code, body = report((elector or default_elector()).status())
+        headers = [*HEADERS.items(), ("Content-Length", str(len(body)))]
+        start_response(f"{code.value} {code.phrase}", headers)
+        return [body]
+
+    return application
+
+
+class _Asgi:
+    """See `asgi`. An object, since Starlette takes a function for a view."""
+
+    def __init__(self, elector: HasStatus | None) -> None:
+        self._elector = elector
+
+    async def __call__(self, scope: Message, _: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"the health endpoint speaks http, not {scope['type']}")
+        code, body = report((self._elector or default_elector()).status())
+        headers = [*HEADERS.items(), ("Content-Length", str(len(body)))]
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+        await send({"type": "http.response.start", "status": code.value, "headers": raw})
+        await send({"type": "http.response.body", "body": body})
+
+
+def asgi(elector: HasStatus | None = None) -> AsgiApp:
+    """An ASGI application that answers every request with the status.
+
+    For Starlette and FastAPI: ``app.add_route("/elector", health.asgi(elector))``.
+
+    elector: default the process-wide one, which the first request then starts.
+    """
+    return _Asgi(elector)

@@ -1,0 +1,172 @@
+"""`override_leader`: replaces what electors answer, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from .. import default
+from ..elector import Elector
+from ..model import State, Status
+from .fake import ANOTHER_POD, FakeElector
+from .swap import StandIn
+
+__all__ = ["override_leader"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class override_leader:  # noqa: N801 - used like a function
+    """Make every elector of this process say that it leads, or that it does not.
+
+    A context manager, and a decorator for ``def``, ``async def``, generators (fixtures)
+    and methods. May be nested: the innermost counts. Whatever was true before is true
+    again afterwards, also after an exception.
+
+    Only answers change: `is_leader`, `state`, `leader`, `status()`, `refresh()`, the
+    two waits and guarded calls. Callbacks do not run, and nothing is started; a
+    process-wide elector that was not in use before needs neither environment nor
+    network. To play elections, use `FakeElector`.
+
+    Example::
+
+        @override_leader(True)
+        def test_the_report_is_sent():
+            assert send_report() == "sent"
+    """
+
+    def __init__(self, leading: bool = True) -> None:
+        if not isinstance(leading, bool):
+            raise TypeError(f"override_leader: expected True or False, got {leading!r}")
+        self._leading = leading
+
+    def __enter__(self) -> Self:
+        _overrides.enter(self._leading)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _overrides.leave()
+
+    def __call__(self, fn: Function) -> Function:
+        """``fn`` with the answers overridden while it runs."""
+        if inspect.isclass(fn) or not callable(fn) or inspect.isasyncgenfunction(fn):
+            raise TypeError(
+                f"override_leader: expected a function, a method or an async def, got {fn!r}"
+            )
+        wrapper: Any
+        if inspect.iscoroutinefunction(fn):
+
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with override_leader(self._leading):
+                    return await fn(*args, **kwargs)
+
+        elif inspect.isgeneratorfunction(fn):
+
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with override_leader(self._leading):
+                    return (yield from fn(*args, **kwargs))
+
+        else:
+
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with override_leader(self._leading):
+                    return fn(*args, **kwargs)
+
+        functools.update_wrapper(wrapper, fn)
+        return cast("Function", wrapper)
+
+
+class _Overrides:
+    """The overrides in force, innermost last, and what they hide.
+
+    `_lock` protects both; tests may run in threads. Answers are replaced on the
+    classes with the first override and put back with the last: `is_leader` costs
+    nothing extra in production.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._outer: list[bool] = []  # what was answered before each override in force
+        self._leads = False
+        self._hidden: list[tuple[type[Elector], str, object]] = []
+        self._default: default.Default | None = None
+
+    def enter(self, leading: bool) -> None:
+        with self._lock:
+            self._outer.append(self._leads)
+            self._leads = leading
+            if len(self._outer) == 1:
+                self._hide()
+
+    def leave(self) -> None:
+        with self._lock:
+            if len(self._outer) == 1:
+                self._restore()
+            self._leads = self._outer.pop()
+
+    def leads(self) -> bool:
+        return self._leads  # without the lock: one reference, read by any thread
+
+    def _hide(self) -> None:
+        for owner in (Elector, FakeElector):
+            for name, answer in _answers(vars(owner)["status"]).items():
+                if name in vars(owner):
+                    self._hidden.append((owner, name, vars(owner)[name]))
+                    setattr(owner, name, answer)
+        if not default.current.handed_out:
+            self._default, default.current = default.current, StandIn(FakeElector())
+
+    def _restore(self) -> None:
+        while self._hidden:
+            setattr(*self._hidden.pop())
+        if self._default is not None:
+            default.current, self._default = self._default, None
+
+
+_overrides = _Overrides()
+
+
+def _answers(real_status: Callable[[Any], Status]) -> dict[str, object]:
+    """What stands in for each reader of `Elector` while an override is in force."""
+    leads = _overrides.leads
+
+    def state(_: Elector) -> State:
+        return State.LEADER if leads() else State.FOLLOWER
+
+    def leader(elector: Elector) -> str:
+        return elector.identity if leads() else ANOTHER_POD
+
+    def status(elector: Elector) -> Status:
+        return replace(
+            real_status(elector),
+            state=state(elector),
+            is_leader=leads(),
+            leader=leader(elector),
+        )
+
+    def wait_until_leader(_: Elector, timeout: float | None = None) -> bool:
+        return leads()
+
+    def wait_until_known(_: Elector, timeout: float | None = None) -> bool:
+        return True
+
+    return {
+        "is_leader": property(lambda _: leads()),
+        "state": property(state),
+        "leader": property(leader),
+        "status": status,
+        "refresh": status,
+        "wait_until_leader": wait_until_leader,
+        "wait_until_known": wait_until_known,
+        "may_hear_first_word": lambda _: False,
+    }

@@ -1,0 +1,42 @@
+"""APScheduler 3.x: ``python examples/apscheduler_app.py``; jobs run on the leader alone."""
+
+import signal
+import sys
+import threading
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from elector_thread import Elector, Leadership
+from elector_thread.integrations.apscheduler import bind
+
+# Without an elector (ELECTOR_GET_URL), as on your own machine, this process leads.
+elector = Elector(when_unconfigured="lead")
+scheduler = BackgroundScheduler()
+binding = bind(elector, scheduler)
+
+
+@scheduler.scheduled_job("interval", seconds=0.2)
+def short() -> None:
+    print("short job", flush=True)
+
+
+@scheduler.scheduled_job("interval", seconds=0.2, max_instances=1)
+@binding.with_leadership
+def long(leadership: Leadership) -> None:
+    print(f"long job begins in leadership {leadership.number}", flush=True)
+    if leadership.wait(timeout=60):
+        print("long job ends early: the leadership is over", flush=True)
+
+
+def main() -> int:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with elector:
+        scheduler.start()
+        ended.wait()
+    scheduler.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""A page that tells who leads."""
+
+import os
+
+from django.http import HttpRequest, JsonResponse
+
+from elector_thread import default_elector
+
+
+def index(_: HttpRequest) -> JsonResponse:
+    elector = default_elector()
+    return JsonResponse(
+        {"leader": elector.leader, "is_leader": elector.is_leader, "pid": os.getpid()}
+    )

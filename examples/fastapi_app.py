@@ -1,0 +1,60 @@
+"""FastAPI: ``uvicorn --app-dir examples fastapi_app:app``."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from elector_thread import Leadership
+from elector_thread.integrations import health
+from elector_thread.integrations.asgi import AsyncElector
+
+# Without an elector (ELECTOR_GET_URL), as on your own machine, this process leads.
+elector = AsyncElector(when_unconfigured="lead")
+work: asyncio.Task[None] | None = None
+
+
+async def send_reports() -> None:
+    while True:
+        print("a report is sent", flush=True)
+        await asyncio.sleep(1)
+
+
+@elector.on_elected
+async def begin(leadership: Leadership) -> None:
+    global work
+    print(f"leadership {leadership.number} begins", flush=True)
+    work = asyncio.create_task(send_reports())
+
+
+@elector.on_demoted
+async def end(leadership: Leadership) -> None:
+    assert work is not None, "elected comes first"
+    work.cancel()
+    await asyncio.wait([work])
+    print(f"leadership {leadership.number} is over", flush=True)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    print("opens what the app needs", flush=True)
+    async with elector:
+        yield
+    print("closes what the app needed", flush=True)
+
+
+app = FastAPI(lifespan=lifespan)
+app.add_route("/elector", health.asgi(elector))
+
+
+@app.get("/")
+async def index() -> dict[str, Any]:
+    return {"leader": elector.leader, "is_leader": elector.is_leader, "pid": os.getpid()}
+
+
+@app.get("/wait")
+async def wait(seconds: float = 5) -> dict[str, bool]:
+    return {"is_leader": await elector.wait_until_leader(timeout=seconds)}

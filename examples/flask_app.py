@@ -1,0 +1,51 @@
+"""Flask: ``flask --app examples/flask_app.py --debug run``."""
+
+import os
+from typing import Any
+
+from flask import Flask, current_app
+
+from elector_thread.integrations.flask import FlaskElector
+
+elector = FlaskElector()
+
+
+@elector.on_elected
+def begin() -> None:
+    print(f"{current_app.name} leads", flush=True)
+
+
+@elector.on_demoted
+def end() -> None:
+    print(f"{current_app.name} leads no longer", flush=True)
+
+
+@elector.only_on_leader
+def report() -> str:
+    return "sent"
+
+
+def create_app() -> Flask:
+    app = Flask("reports")
+    # Without an elector (ELECTOR_GET_URL), as on your own machine, this process leads.
+    app.config["ELECTOR_THREAD"] = {"when_unconfigured": "lead"}
+    elector.init_app(app)
+    app.add_url_rule("/elector", view_func=elector.health)
+
+    @app.get("/")
+    def index() -> dict[str, Any]:
+        return {
+            "leader": elector.elector.leader,
+            "is_leader": elector.is_leader,
+            "pid": os.getpid(),
+        }
+
+    @app.post("/report")
+    def send() -> dict[str, str]:
+        return {"report": str(report())}
+
+    return app
+
+
+if __name__ == "__main__":
+    create_app().run(debug=True, port=int(os.environ.get("PORT", "5000")))

@@ -1,0 +1,488 @@
+"""The ASGI adapter: the example under uvicorn, and its promises on a loop of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from elector_thread import ConfigurationError, Elector, ElectorError, Leadership, State
+from elector_thread.integrations.asgi import AsyncElector
+from elector_thread.local import LocalElector
+
+from ..conftest import MakeElector
+from ..scripted import ScriptedServer
+from .replica import PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
+
+
+def test_the_example_under_uvicorn(local: LocalElector) -> None:
+    port = free_port()
+    env = environment(local.environ)
+    command = ("-m", "uvicorn", "fastapi_app:app", "--port", str(port))
+    with Replica(*command, env=env, port=port) as replica:
+        replica.wait_line("leadership 1 begins")
+        replica.wait_line("a report is sent")
+        replica.wait_leader("pod-a", True)
+        wait_streams(local, 1)
+        local.elect("pod-b")
+        replica.wait_line("leadership 1 is over", within=SWITCH)
+        replica.wait_leader("pod-b", False)
+        assert replica.get("/wait?seconds=0.05") == (200, {"is_leader": False})
+        code, health = replica.get("/elector")
+        assert (code, health["state"]) == (200, "follower")
+        local.elect("pod-a")
+        replica.wait_line("leadership 2 begins", within=SWITCH)
+        replica.terminate()
+        replica.wait_line("closes what the app needed")
+        over = replica.output.index("leadership 2 is over")
+        assert over < replica.output.index("closes what the app needed")
+    wait_streams(local, 0)
+
+
+# --- on a loop of the test's own -------------------------------------------------------
+
+
+@pytest.fixture
+def elector(make_elector: MakeElector) -> Elector:
+    return make_elector()
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await main()
+
+    asyncio.run(limited())
+
+
+class Diary:
+    """What callbacks did, in order, and whether two were ever at it at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.threads: set[int] = set()
+        self.busy = 0
+        self.overlapped = False
+        self.written = asyncio.Condition()
+
+    def note(self, line: str) -> Callable[[Leadership], Awaitable[None]]:
+        async def callback(leadership: Leadership) -> None:
+            self.busy += 1
+            self.overlapped |= self.busy > 1
+            self.threads.add(threading.get_ident())
+            await asyncio.sleep(0.02)  # long enough for another to come in between
+            self.busy -= 1
+            async with self.written:
+                self.lines.append(f"{line} {leadership.number}")
+                self.written.notify_all()
+
+        return callback
+
+    async def wait(self, count: int) -> None:
+        async with self.written:
+            await self.written.wait_for(lambda: len(self.lines) >= count)
+
+
+def test_async_callbacks_keep_the_order_and_never_overlap(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        diary = Diary()
+        asynchronous = AsyncElector(elector)
+        asynchronous.on_elected(diary.note("first elected"))
+        asynchronous.on_elected(diary.note("second elected"))
+        asynchronous.on_demoted(diary.note("demoted"))
+        server.leader = "pod-a"
+        async with asynchronous:
+            await diary.wait(2)
+            server.elect("pod-b")
+            await diary.wait(3)
+            server.elect("pod-a")
+            await diary.wait(5)
+        # stop() let on_demoted end on this loop
+        assert diary.lines == [
+            "first elected 1",
+            "second elected 1",
+            "demoted 1",
+            "first elected 2",
+            "second elected 2",
+            "demoted 2",
+        ]
+        assert not diary.overlapped
+        assert diary.threads == {threading.get_ident()}
+
+    run(main)
+
+
+def test_plain_callbacks_stand_in_the_same_row(elector: Elector, server: ScriptedServer) -> None:
+    async def main() -> None:
+        told: list[str] = []
+        asynchronous = AsyncElector(elector)
+
+        @asynchronous.on_elected
+        async def first() -> None:
+            await asyncio.sleep(0.02)
+            told.append("async")
+
+        asynchronous.on_elected(lambda: told.append("plain"))
+        server.leader = "pod-a"
+        async with asynchronous:
+            assert await asynchronous.wait_until_leader()
+            assert asynchronous.is_leader
+            assert asynchronous.state is State.LEADER
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+        assert told == ["async", "plain"]
+
+    run(main)
+
+
+def test_callbacks_registered_at_import_run_on_the_loop_of_the_lifespan(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    asynchronous = AsyncElector(elector)
+    loops: list[Any] = []
+
+    @asynchronous.on_demoted
+    async def demoted() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    server.leader = "pod-a"
+
+    async def main() -> None:
+        async with asynchronous.lifespan() as state:
+            assert state == {"elector": asynchronous}
+            assert await asynchronous.wait_until_leader()
+            # leadership may be announced after the wait: only an announced one is demoted
+            announced = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            asynchronous.on_elected(lambda: loop.call_soon_threadsafe(announced.set))
+            await announced.wait()
+        assert loops[-1] is asyncio.get_running_loop()
+
+    run(main)
+    run(main)  # restartable, on another loop
+    assert len(loops) == 2
+
+
+def test_an_async_callback_that_raises_is_contained(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        diary = Diary()
+        asynchronous = AsyncElector(elector)
+
+        @asynchronous.on_elected
+        async def broken() -> None:
+            raise SystemExit("would end the loop")
+
+        asynchronous.on_elected(diary.note("elected"))
+        server.leader = "pod-a"
+        async with asynchronous:
+            await diary.wait(1)
+            assert asynchronous.status().counts.callback_errors == 1
+
+    run(main)
+
+
+def test_a_callback_whose_loop_is_closed_is_contained(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    asynchronous = AsyncElector(elector)
+
+    async def register() -> None:
+        @asynchronous.on_elected
+        async def elected() -> None: ...
+
+    run(register)
+    told = threading.Event()
+    asynchronous.on_elected(told.set)
+    server.leader = "pod-a"
+    elector.start()
+    assert told.wait(PATIENCE)
+    assert elector.status().counts.callback_errors == 1
+    assert "ElectorError" in str(elector.status().last_error)
+
+
+def test_a_callback_called_on_its_own_loop_says_so_instead_of_waiting_for_itself(
+    elector: Elector,
+) -> None:
+    registered: list[Callable[..., object]] = []
+
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        elector.on_elected = registered.append  # type: ignore[method-assign]  # as a fake does
+
+        @asynchronous.on_elected
+        async def elected() -> None: ...
+
+        with pytest.raises(ElectorError, match="on its own event loop's thread"):
+            registered[0](None)
+
+    run(main)
+
+
+def test_a_removed_async_callback_is_not_called(elector: Elector, server: ScriptedServer) -> None:
+    async def main() -> None:
+        diary = Diary()
+        asynchronous = AsyncElector(elector)
+        gone = diary.note("gone")
+        asynchronous.on_elected(gone)
+        asynchronous.on_elected(diary.note("kept"))
+        assert asynchronous.remove(gone)
+        assert not asynchronous.remove(gone)
+        server.leader = "pod-a"
+        async with asynchronous:
+            await diary.wait(1)
+        assert diary.lines == ["kept 1"]
+
+    run(main)
+
+
+def test_a_callback_that_does_not_end_is_cancelled_by_stop(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        entered, cancelled = asyncio.Event(), asyncio.Event()
+
+        @asynchronous.on_elected
+        async def endless() -> None:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        server.leader = "pod-a"
+        asynchronous.start()
+        await entered.wait()
+        assert not await asynchronous.stop(timeout=0.05)
+        await cancelled.wait()
+
+    run(main)
+
+
+def test_stop_from_an_async_callback_does_not_wait_for_itself(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        stopped = asyncio.Event()
+
+        @asynchronous.on_elected
+        async def enough() -> None:
+            await asynchronous.stop(timeout=None)
+            stopped.set()
+
+        server.leader = "pod-a"
+        asynchronous.start()
+        await stopped.wait()
+        assert not asynchronous.is_leader
+
+    run(main)
+
+
+def test_a_wait_inside_a_callback_does_not_block_the_callbacks(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        waited: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        @asynchronous.on_demoted
+        async def until_back() -> None:
+            server.elect("pod-a")
+            waited.set_result(await asynchronous.wait_until_leader())
+
+        announced = asyncio.Event()
+
+        @asynchronous.on_elected
+        async def elected() -> None:
+            announced.set()
+
+        server.leader = "pod-a"
+        async with asynchronous:
+            await announced.wait()
+            server.elect("pod-b")
+            assert await waited is True
+            asynchronous.remove(until_back)
+
+    run(main)
+
+
+def test_a_thousand_waits_cost_one_thread_and_no_executor(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        executor = ThreadPoolExecutor(1)
+        loop.set_default_executor(executor)
+        unblock = threading.Event()
+        busy = loop.run_in_executor(None, unblock.wait)  # the default executor is full
+        asynchronous = AsyncElector(elector)
+        server.leader = "pod-b"
+        try:
+            async with asynchronous:
+                assert await asynchronous.wait_until_known()
+                waits = [asyncio.create_task(asynchronous.wait_until_leader()) for _ in range(1000)]
+                await asyncio.sleep(0)
+                assert [thread.name for thread in threading.enumerate()].count("elector-wait") == 1
+                began = time.monotonic()
+                server.elect("pod-a")
+                assert all(await asyncio.gather(*waits))
+                assert time.monotonic() - began < SWITCH
+        finally:
+            unblock.set()
+            await busy
+
+    run(main)
+
+
+def test_waits_end_with_their_timeout_with_a_stop_and_with_a_cancellation(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        server.leader = "pod-b"
+        async with asynchronous:
+            assert not await asynchronous.wait_until_leader(timeout=0.01)
+            cancelled = asyncio.create_task(asynchronous.wait_until_leader())
+            stopped = asyncio.create_task(asynchronous.wait_until_leader())
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+        assert await stopped is False
+
+    run(main)
+
+
+def test_whoever_waits_is_told_why_it_cannot_be_started(make_elector: MakeElector) -> None:
+    async def main() -> None:
+        elector = make_elector(scope="process", lock_path="/proc/no/such/folder/seat")
+        with pytest.raises(ConfigurationError, match="lock_path"):
+            await AsyncElector(elector).wait_until_leader()
+
+    run(main)
+
+
+def test_refresh_asks_without_blocking_the_loop(elector: Elector, server: ScriptedServer) -> None:
+    async def main() -> None:
+        server.leader = "pod-b"
+        status = await AsyncElector(elector).refresh()
+        assert status.leader == "pod-b"
+        assert server.stream_requests == 0
+
+    run(main)
+
+
+def test_an_elector_or_settings_but_not_both(elector: Elector) -> None:
+    with pytest.raises(TypeError, match="either an elector or settings"):
+        AsyncElector(elector, grace_period=60)
+    with pytest.raises(TypeError, match="on_elected"):
+
+        @AsyncElector(elector).on_elected
+        async def two(one: object, another: object) -> None: ...
+
+
+# --- any ASGI app ----------------------------------------------------------------------
+
+
+async def live(app: Any, during: Callable[[], Awaitable[None]]) -> list[str]:
+    """Run ``app``'s lifespan as a server does; what it sent."""
+    messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    sent: list[str] = []
+    started = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        started.set()
+
+    messages.put_nowait({"type": "lifespan.startup"})
+    task = asyncio.create_task(app({"type": "lifespan"}, messages.get, send))
+    await started.wait()
+    await during()
+    messages.put_nowait({"type": "lifespan.shutdown"})
+    await task
+    return sent
+
+
+async def knows_no_lifespan(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        raise ValueError("as Django does")
+
+
+async def takes_the_message_and_fails(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    raise KeyError("expected a request")
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        knows_no_lifespan,
+        takes_the_message_and_fails,
+        Starlette(routes=[Route("/", lambda _: PlainTextResponse("hello"))]),
+    ],
+    ids=["raises at once", "raises later", "Starlette"],
+)
+def test_wrap_lives_around_any_app(elector: Elector, server: ScriptedServer, app: Any) -> None:
+    async def main() -> None:
+        server.leader = "pod-a"
+        asynchronous = AsyncElector(elector)
+
+        async def during() -> None:
+            assert await asynchronous.wait_until_leader()
+
+        sent = await live(asynchronous.wrap(app), during)
+        assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert not asynchronous.status().running
+
+    run(main)
+
+
+def test_wrap_stops_if_the_app_cannot_start(elector: Elector) -> None:
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed"})
+
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+            assert not asynchronous.status().running
+
+        async def receive() -> Any:
+            return {"type": "lifespan.startup"}
+
+        await asynchronous.wrap(fails)({"type": "lifespan"}, receive, send)
+        assert sent == ["lifespan.startup.failed"]
+
+    run(main)
+
+
+def test_wrap_hands_requests_on(elector: Elector) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(Request(scope).url.path)
+
+    async def main() -> None:
+        scope: Any = {"type": "http", "path": "/there", "headers": [], "server": ("host", 80)}
+        await AsyncElector(elector).wrap(app)(scope, None, None)  # type: ignore[arg-type]  # unused
+
+    run(main)
+    assert seen == ["/there"]

@@ -1,0 +1,309 @@
+"""The Django adapter, in the example project and real processes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.core.management.base import BaseCommand
+from django.test import override_settings
+
+from elector_thread import ConfigurationError, Leadership
+from elector_thread.integrations.django import conf, signals
+from elector_thread.integrations.django.checks import check_elector
+from elector_thread.integrations.django.management.commands import elector_status, only_on_leader
+from elector_thread.integrations.django.serving import _command_serves
+from elector_thread.local import LocalElector
+
+from ..conftest import MakeElector
+from ..scripted import ScriptedServer
+from .replica import EXAMPLES, PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
+
+if not settings.configured:  # for what runs in this process
+    settings.configure()
+
+PROJECT = EXAMPLES / "django_app"
+
+
+def manage(
+    *arguments: str, env: dict[str, str], python: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    command = python or ("manage.py",)
+    return subprocess.run(
+        [sys.executable, *command, *arguments],
+        cwd=PROJECT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def platform(server: ScriptedServer) -> dict[str, str]:
+    return environment({"ELECTOR_GET_URL": server.get_url, "ELECTOR_SSE_URL": server.sse_url})
+
+
+def test_runserver_serves_in_the_autoreloaders_child_alone(
+    local: LocalElector, tmp_path: Path
+) -> None:
+    port = free_port()
+    touched = tmp_path / "reloaded.py"
+    touched.write_text("")
+    (tmp_path / "sitecustomize.py").write_text("import reloaded\n")
+    env = environment(local.environ, {"PYTHONPATH": str(tmp_path)})
+    with Replica(
+        "manage.py", "runserver", f"127.0.0.1:{port}", env=env, port=port, cwd=PROJECT
+    ) as replica:
+        replica.wait_line("leadership 1 begins")
+        replica.wait_leader("pod-a", True)
+        wait_streams(local, 1)  # the reloader's parent has none
+        before = replica.get()[1]["pid"]
+
+        local.elect("pod-b")
+        replica.wait_line("leadership 1 is over", within=SWITCH)
+        replica.wait_leader("pod-b", False)
+        code, health = replica.get("/elector")
+        assert (code, health["state"], health["alive"]) == (200, "follower", True)
+
+        local.elect("pod-a")
+        replica.wait_line("leadership 2 begins")
+        later = touched.stat().st_mtime + 10
+        os.utime(touched, (later, later))
+        replica.wait_line("leadership 1 begins", count=2)
+        assert replica.get()[1]["pid"] != before
+        wait_streams(local, 1)
+    wait_streams(local, 0)
+
+
+def test_runserver_without_reloader(local: LocalElector) -> None:
+    port = free_port()
+    env = environment(local.environ)
+    options = ("--noreload", f"127.0.0.1:{port}")
+    with Replica("manage.py", "runserver", *options, env=env, port=port, cwd=PROJECT) as replica:
+        replica.wait_line("leadership 1 begins")
+        wait_streams(local, 1)
+
+
+def test_a_wsgi_server_starts_when_it_loads_the_application(local: LocalElector) -> None:
+    code = "import wsgi; from elector_thread import default_elector; import threading; "
+    code += "print(sorted(t.name for t in threading.enumerate() if t.name[:8] == 'elector-'))"
+    done = manage(env=environment(local.environ), python=("-c", code))
+    assert "['elector-dispatch', 'elector-poll', 'elector-stream']" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("migrate", "--check"), ("test", "reports")], ids=" ".join)
+def test_management_commands_do_not_connect(
+    server: ScriptedServer, arguments: tuple[str, ...]
+) -> None:
+    done = manage(*arguments, env=platform(server))
+    assert done.returncode == 0, done.stderr
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("command", ["check", "shell", "collectstatic", "send_report", "--help"])
+def test_commands_that_serve_nobody(command: str) -> None:
+    assert not _command_serves(["manage.py", command], start_in=["consume"])
+
+
+def test_commands_that_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _command_serves(["manage.py", "consume"], start_in=["consume"])
+    assert not _command_serves(["manage.py", "runserver"], start_in=[]), "the reloader's parent"
+    monkeypatch.setenv("RUN_MAIN", "true")
+    assert _command_serves(["manage.py", "runserver"], start_in=[])
+
+
+def test_a_script_that_sets_django_up_does_not_connect(server: ScriptedServer) -> None:
+    env = {**platform(server), "DJANGO_SETTINGS_MODULE": "settings"}
+    done = manage(env=env, python=("-c", "import django; django.setup()"))
+    assert done.returncode == 0, done.stderr
+    assert server.connections == 0
+
+
+# --- commands -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def pod_a(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+    """The environment of pod-a, for what runs in this process."""
+    monkeypatch.setenv("ELECTOR_GET_URL", server.get_url)
+    monkeypatch.setenv("ELECTOR_SSE_URL", server.sse_url)
+    monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", "pod-a")
+    return server
+
+
+def call(command: BaseCommand, *arguments: str) -> str:
+    out = io.StringIO()
+    call_command(command, *arguments, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def test_elector_status(pod_a: ScriptedServer) -> None:
+    pod_a.leader = "pod-b"
+    told = call(elector_status.Command())
+    assert told == "state:    follower\nleader:   pod-b\nidentity: pod-a\n"
+    assert pod_a.stream_requests == 0
+
+
+def test_elector_status_as_json(pod_a: ScriptedServer) -> None:
+    pod_a.leader = "pod-a"
+    assert json.loads(call(elector_status.Command(), "--json"))["state"] == "leader"
+
+
+def test_elector_status_with_nobody_to_ask() -> None:
+    with pytest.raises(CommandError, match="ELECTOR_GET_URL is not set") as caught:
+        call(elector_status.Command())
+    assert caught.value.returncode == 2
+
+
+def test_elector_status_without_an_answer_is_one_line(server: ScriptedServer) -> None:
+    env = platform(server)
+    server.close()
+    done = manage("elector_status", env=env)
+    assert done.returncode == 1
+    assert done.stderr == f"CommandError: no answer from {server.get_url}: connection refused\n"
+
+
+def test_only_on_leader_runs_the_command_on_the_leader(server: ScriptedServer) -> None:
+    server.leader = "pod-a"
+    done = manage("only_on_leader", "send_report", "--verbosity", "2", env=platform(server))
+    assert (done.returncode, done.stdout) == (0, "the report is sent\n"), done.stderr
+    assert server.stream_requests == 0
+
+
+def test_only_on_leader_skips_the_command_on_a_follower(pod_a: ScriptedServer) -> None:
+    pod_a.leader = "pod-b"
+    told = call(only_on_leader.Command(), "no_such_command")  # not even looked for
+    assert told == "no_such_command: skipped, since pod-b leads\n"
+
+
+def test_only_on_leader_waits_for_the_first_election(pod_a: ScriptedServer) -> None:
+    told = "nobody is known to lead after 0.2 s: it has not seen an election yet"
+    with pytest.raises(CommandError, match=told) as caught:
+        call(only_on_leader.Command(), "--wait", "0.2", "send_report")
+    assert caught.value.returncode == 1
+    assert pod_a.gets > 1
+
+
+def test_only_on_leader_refuses_a_bad_wait() -> None:
+    with pytest.raises(CommandError, match="expected a number of seconds, got 'soon'"):
+        call(only_on_leader.Command(), "--wait", "soon", "send_report")
+
+
+# --- settings and checks ------------------------------------------------------------
+
+
+def test_an_unknown_setting_is_refused_by_name() -> None:
+    with (
+        override_settings(ELECTOR_THREAD={"grace": 3}),
+        pytest.raises(ConfigurationError, match="ELECTOR_THREAD: unknown 'grace'; expected some"),
+    ):
+        conf.read()
+
+
+def test_no_dict_is_refused() -> None:
+    with (
+        override_settings(ELECTOR_THREAD=["scope"]),
+        pytest.raises(ConfigurationError, match="ELECTOR_THREAD: expected a dict"),
+    ):
+        conf.read()
+
+
+def with_settings(tmp_path: Path, **settings: object) -> dict[str, str]:
+    """The environment for the example with another ``ELECTOR_THREAD``."""
+    (tmp_path / "other.py").write_text(f"from settings import *\nELECTOR_THREAD = {settings!r}\n")
+    return {"PYTHONPATH": str(tmp_path), "DJANGO_SETTINGS_MODULE": "other"}
+
+
+def test_a_bad_setting_is_refused_in_every_process(tmp_path: Path) -> None:
+    done = manage("check", env=environment(with_settings(tmp_path, grace_period=-1)))
+    assert done.returncode == 1
+    assert "ConfigurationError: grace_period: expected a positive" in done.stderr
+
+
+def test_an_unconfigured_project_can_be_checked_but_not_served(tmp_path: Path) -> None:
+    env = environment(with_settings(tmp_path))
+    done = manage("check", env=env)
+    assert done.returncode == 0
+    assert "(elector_thread.W002) There is no elector to ask: ELECTOR_GET_URL is not set" in (
+        done.stderr
+    )
+    served = manage(env=env, python=("-c", "import wsgi"))
+    assert "ConfigurationError: ELECTOR_GET_URL is not set" in served.stderr
+
+
+def warnings() -> list[str]:
+    return [f"{warning.id}: {warning.msg}" for warning in check_elector()]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEB_CONCURRENCY", "4"),
+        ("UVICORN_WORKERS", "4"),
+        ("GUNICORN_CMD_ARGS", "--bind=:80 --workers=4"),
+        ("GUNICORN_CMD_ARGS", "-b :80 -w 4"),
+    ],
+)
+def test_several_workers_with_pod_scope_are_a_warning(
+    pod_a: ScriptedServer, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    [warning] = warnings()
+    assert warning.startswith(f"elector_thread.W001: {name} asks for 4 workers")
+    monkeypatch.setenv("ELECTOR_THREAD_SCOPE", "process")
+    assert warnings() == []
+
+
+def test_a_proxy_on_the_way_to_the_elector_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:8080")
+    monkeypatch.setenv("ELECTOR_GET_URL", "http://elector:4040/")
+    [warning] = warnings()
+    assert warning.startswith("elector_thread.W003: A proxy is set for http")
+    monkeypatch.setenv("NO_PROXY", "elector")
+    assert warnings() == []
+
+
+# --- signals -------------------------------------------------------------------------
+
+
+def test_a_receiver_that_raises_does_not_keep_others_from_being_told(
+    pod_a: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(signals, "close_old_connections", lambda: closed.append("closed"))
+    told: queue.Queue[tuple[str, int]] = queue.Queue()
+
+    def broken(**_: object) -> None:
+        raise RuntimeError("a receiver's")
+
+    def elected(leadership: Leadership, **_: object) -> None:
+        told.put(("elected", leadership.number))
+
+    def demoted(leadership: Leadership, **_: object) -> None:
+        told.put(("demoted", leadership.number))
+
+    for receiver in (broken, elected):
+        signals.leader_elected.connect(receiver)
+    signals.leader_demoted.connect(demoted)
+    try:
+        elector = make_elector()
+        signals.connect(elector)
+        pod_a.leader = "pod-a"
+        elector.start()
+        assert told.get(timeout=PATIENCE) == ("elected", 1)
+        elector.stop()
+        assert told.get(timeout=PATIENCE) == ("demoted", 1)
+    finally:
+        for receiver in (broken, elected):
+            signals.leader_elected.disconnect(receiver)
+        signals.leader_demoted.disconnect(demoted)
+    assert closed == ["closed"] * 4, "before and after each"

@@ -1,0 +1,45 @@
+"""What a process is for, told by who loads the application in it."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from elector_thread.integrations._process import is_preloading_master, is_server_worker, loaders
+
+MASTER = frozenset({"__main__", "gunicorn.app.base", "gunicorn.arbiter"})
+WORKER = MASTER | {"gunicorn.workers.base", "gunicorn.workers.sync"}
+SCRIPT = frozenset({"__main__"})
+
+
+def test_loaders_are_the_modules_on_the_stack() -> None:
+    assert {__name__, "_pytest.python"} <= loaders()
+
+
+def test_gunicorn() -> None:
+    assert is_preloading_master(MASTER)
+    assert not is_server_worker(MASTER)
+    assert not is_preloading_master(WORKER)
+    assert is_server_worker(WORKER)
+
+
+@pytest.mark.parametrize("module", ["uvicorn.config", "waitress.runner", "hypercorn.utils"])
+def test_servers_that_load_where_they_serve(module: str) -> None:
+    assert is_server_worker(SCRIPT | {module})
+    assert not is_preloading_master(SCRIPT | {module})
+
+
+def test_a_script_serves_nobody() -> None:
+    assert not is_server_worker(SCRIPT)
+    assert not is_preloading_master(SCRIPT)
+
+
+@pytest.mark.parametrize(("worker_id", "serves"), [(0, False), (1, True)])
+def test_uwsgi(monkeypatch: pytest.MonkeyPatch, worker_id: int, serves: bool) -> None:
+    inside = types.ModuleType("uwsgi")
+    inside.worker_id = lambda: worker_id  # type: ignore[attr-defined]  # as uWSGI's has
+    monkeypatch.setitem(sys.modules, "uwsgi", inside)
+    assert is_server_worker(SCRIPT) is serves
+    assert is_preloading_master(SCRIPT) is not serves

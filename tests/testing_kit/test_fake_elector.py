@@ -1,0 +1,310 @@
+"""`FakeElector`: the real rules and the real order, without threads, network or time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from elector_thread import (
+    SKIPPED,
+    ConfigurationError,
+    Elector,
+    ElectorUnavailableError,
+    LeaderChange,
+    Leadership,
+    NotLeaderError,
+    State,
+)
+from elector_thread.testing import ANOTHER_POD, FakeElector
+
+
+@pytest.fixture
+def fake() -> FakeElector:
+    return FakeElector()
+
+
+@pytest.fixture
+def told(fake: FakeElector) -> list[Any]:
+    """What callbacks of all three kinds were called with, in order."""
+    calls: list[Any] = []
+    fake.on_elected(lambda leadership: calls.append(("elected", leadership.number)))
+    fake.on_demoted(lambda leadership: calls.append(("demoted", leadership.number)))
+    fake.on_leader_change(lambda change: calls.append((change.previous, change.current)))
+    return calls
+
+
+def test_it_is_an_elector_that_knows_nothing_yet(fake: FakeElector) -> None:
+    assert isinstance(fake, Elector)
+    assert (fake.state, fake.is_leader, fake.leader) == (State.UNKNOWN, False, None)
+    assert fake.status().as_dict()["state"] == "unknown"
+    assert fake.identity == "fake-pod"
+
+
+@pytest.mark.parametrize("leading", [True, False])
+def test_it_may_begin_as_leader_or_follower(leading: bool) -> None:
+    fake = FakeElector(leading=leading, identity="pod-x")
+    assert fake.is_leader is leading
+    assert fake.state is (State.LEADER if leading else State.FOLLOWER)
+    assert fake.leader == ("pod-x" if leading else ANOTHER_POD)
+
+
+def test_it_makes_no_thread_and_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELECTOR_THREAD_POLL_INTERVAL", "nonsense")
+    monkeypatch.setenv("ELECTOR_THREAD_SCOPE", "nonsense")
+    before = threading.enumerate()
+    with FakeElector() as fake:
+        fake.elect()
+        fake.while_leader(lambda: None)
+        assert fake.only_on_leader(lambda: 1)() == 1
+        fake.refresh()
+        assert threading.enumerate() == before
+
+
+def test_callbacks_have_run_when_elect_and_demote_return(
+    fake: FakeElector, told: list[Any]
+) -> None:
+    fake.elect()
+    assert told == [("elected", 1), (None, "fake-pod")]
+    fake.demote()
+    assert told[2:] == [("demoted", 1), ("fake-pod", ANOTHER_POD)]
+    fake.elect("pod-c")
+    assert told[4:] == [(ANOTHER_POD, "pod-c")]
+    fake.elect("pod-c")
+    fake.elect()
+    assert told[5:] == [("elected", 2), ("pod-c", "fake-pod")]
+
+
+def test_callbacks_run_in_the_caller_s_thread_after_the_state_has_flipped(
+    fake: FakeElector,
+) -> None:
+    seen: list[Any] = []
+    fake.on_elected(lambda: seen.append((fake.is_leader, threading.current_thread())))
+    fake.on_demoted(lambda token: seen.append((fake.is_leader, token.ended)))
+    fake.elect()
+    fake.demote()
+    assert seen == [(True, threading.main_thread()), (False, True)]
+
+
+def test_a_callback_registered_late_is_told_at_once(fake: FakeElector) -> None:
+    fake.elect()
+    elected: list[Leadership] = []
+    changes: list[LeaderChange] = []
+    assert fake.on_elected(elected.append) == elected.append
+    fake.on_leader_change(changes.append)
+    assert [token.number for token in elected] == [1]
+    assert changes == [LeaderChange(None, "fake-pod")]
+    assert fake.remove(elected.append)
+    fake.demote()
+    fake.elect()
+    assert len(elected) == 1
+
+
+def test_callbacks_never_overlap_when_one_plays_on(fake: FakeElector, told: list[Any]) -> None:
+    depth = 0
+
+    def demote_again() -> None:
+        nonlocal depth
+        depth += 1
+        assert depth == 1
+        fake.demote()
+        assert ("demoted", 1) not in told
+        depth -= 1
+
+    fake.on_elected(demote_again)
+    fake.elect()
+    assert told[:2] == [("elected", 1), ("demoted", 1)]
+    assert not fake.is_leader
+
+
+def test_a_callback_that_raises_is_contained_and_counted(
+    fake: FakeElector, told: list[Any]
+) -> None:
+    fake.on_elected(lambda: 1 / 0)
+    fake.elect()
+    status = fake.status()
+    assert status.counts.callback_errors == 1
+    assert "ZeroDivisionError" in str(status.last_error)
+    assert told == [("elected", 1), (None, "fake-pod")]
+
+
+def test_what_cannot_be_a_callback_is_refused(fake: FakeElector) -> None:
+    async def later() -> None: ...
+
+    for register in (fake.on_elected, fake.on_demoted, fake.on_leader_change, fake.while_leader):
+        with pytest.raises(TypeError):
+            register(later)
+
+
+# --- time and contact ------------------------------------------------------------------------
+
+
+def test_lost_contact_is_lost_leadership_only_after_the_grace_period(
+    fake: FakeElector, told: list[Any]
+) -> None:
+    fake.elect()
+    fake.lose_contact(44)
+    assert fake.is_leader
+    assert fake.status().expires_in == 1
+    fake.advance(1)
+    assert fake.state is State.UNKNOWN
+    assert told[2:] == [("demoted", 1)]
+    fake.elect()
+    assert told[3:] == [("elected", 2)]
+
+
+def test_by_default_contact_is_lost_until_nothing_is_known() -> None:
+    fake = FakeElector(leading=True, grace_period=10)
+    fake.lose_contact()
+    assert (fake.state, fake.leader) == (State.UNKNOWN, None)
+    assert fake.status().stream == "waiting"
+    with pytest.raises(ElectorUnavailableError, match="lose_contact"):
+        fake.refresh()
+
+
+def test_with_contact_leadership_outlives_any_time(fake: FakeElector, told: list[Any]) -> None:
+    fake.elect()
+    fake.advance(3600)
+    assert fake.is_leader
+    assert fake.refresh().age == 0
+    assert told == [("elected", 1), (None, "fake-pod")]
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_time_does_not_pass_backwards_or_for_ever(fake: FakeElector, seconds: float) -> None:
+    with pytest.raises(ValueError, match="seconds"):
+        fake.advance(seconds)
+
+
+def test_demoting_to_oneself_is_a_mistake(fake: FakeElector) -> None:
+    with pytest.raises(ValueError, match="own identity"):
+        fake.demote(to=fake.identity)
+
+
+def test_a_bad_grace_period_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError):
+        FakeElector(grace_period=-1)
+
+
+def test_waits_return_at_once(fake: FakeElector) -> None:
+    assert not fake.wait_until_known()
+    fake.demote()
+    assert (fake.wait_until_known(), fake.wait_until_leader()) == (True, False)
+    fake.elect()
+    assert fake.wait_until_leader(timeout=1)
+
+
+# --- stop and start ---------------------------------------------------------------------------
+
+
+def test_stop_demotes_and_start_begins_anew(fake: FakeElector, told: list[Any]) -> None:
+    fake.elect()
+    assert fake.stop()
+    assert told[2:] == [("demoted", 1)]
+    assert (fake.state, fake.status().running) == (State.UNKNOWN, False)
+    fake.elect()
+    assert told[3:] == []
+    assert fake.start() is fake
+    assert told[3:] == [("elected", 2), (None, "fake-pod")]
+    assert fake.start().status().running
+    assert told[5:] == []
+
+
+def test_a_callback_may_stop_it(fake: FakeElector, told: list[Any]) -> None:
+    fake.on_elected(lambda: fake.stop())
+    fake.elect()
+    assert told == [("elected", 1), ("demoted", 1)]
+
+
+# --- guarded calls and leader tasks ------------------------------------------------------------
+
+
+def test_the_guard_follows_it(fake: FakeElector) -> None:
+    @fake.only_on_leader
+    def work() -> str:
+        return "done"
+
+    @fake.only_on_leader
+    async def later() -> str:
+        return "done"
+
+    assert (work(), asyncio.run(later())) == (SKIPPED, SKIPPED)
+    fake.elect()
+    assert (work(), asyncio.run(later())) == ("done", "done")
+
+
+def test_a_leader_task_has_its_fake_minute(fake: FakeElector) -> None:
+    rounds: list[float | None] = []
+
+    @fake.while_leader
+    def poll(leadership: Leadership) -> None:
+        while not leadership.wait(timeout=10):
+            rounds.append(fake.status().leadership)
+
+    fake.elect()
+    assert rounds == []
+    assert fake.run_leader_task(poll, seconds=60)
+    assert rounds == [1] * 5
+    assert not fake.is_leader
+    assert fake.leader == ANOTHER_POD
+
+
+def test_a_leader_task_runs_once_in_a_leadership(fake: FakeElector) -> None:
+    runs: list[int] = []
+    work = fake.while_leader(lambda: runs.append(1))
+    fake.elect()
+    assert fake.run_leader_task(work)
+    assert not fake.run_leader_task(work)
+    assert fake.is_leader
+    fake.advance(100)
+    assert fake.is_leader
+    fake.demote()
+    fake.elect()
+    assert fake.run_leader_task(work)
+    assert runs == [1, 1]
+
+
+def test_a_leader_task_may_be_ended_from_within(fake: FakeElector) -> None:
+    @fake.while_leader
+    def work(leadership: Leadership) -> None:
+        fake.lose_contact()
+        assert leadership.wait()
+
+    fake.elect()
+    assert fake.run_leader_task(work)
+    assert fake.state is State.UNKNOWN
+
+
+def test_what_a_leader_task_raises_reaches_the_test(fake: FakeElector) -> None:
+    work = fake.while_leader(lambda: 1 / 0)
+    fake.elect()
+    with pytest.raises(ZeroDivisionError):
+        fake.run_leader_task(work)
+
+
+def test_a_leader_task_needs_a_leadership_and_a_registration(fake: FakeElector) -> None:
+    work = fake.while_leader(lambda: None)
+    with pytest.raises(NotLeaderError, match="elect"):
+        fake.run_leader_task(work)
+    fake.elect()
+    assert fake.remove(work)
+    assert not fake.remove(work)
+    with pytest.raises(ValueError, match="while_leader"):
+        fake.run_leader_task(work)
+
+
+def test_a_wait_that_nothing_would_end_is_told(fake: FakeElector) -> None:
+    problems: list[str] = []
+
+    def wait(leadership: Leadership) -> None:
+        try:
+            leadership.wait()
+        except RuntimeError as error:
+            problems.append(str(error))
+
+    fake.on_elected(wait)
+    fake.elect()
+    assert len(problems) == 1
+    assert "nothing in this test ends" in problems[0]
