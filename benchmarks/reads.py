@@ -1,17 +1,20 @@
 """What `is_leader` costs, against a clock reading and against asking over HTTP.
 
-A pyperf script, run several times over by `measure`: each round measures everything
-once, so that a ratio compares neighbours and outlives a machine whose speed drifts.
+Against the clock, in turns of half a millisecond within one process, since a ratio of
+nanoseconds does not outlive a machine whose speed drifts; several processes, since
+each is laid out differently. The rest by pyperf, several rounds of everything.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import timeit
 from pathlib import Path
 from statistics import median
 
@@ -24,6 +27,8 @@ __all__ = ["measure"]
 
 ME = "me"
 ROUNDS = 4
+PROCESSES = 7
+TURNS = 300
 READERS = 4
 EVENTS_PER_SECOND = 200
 DUPLICATES = 100  # so that the measuring loop itself does not count
@@ -38,23 +43,27 @@ BUSY_GET = "GET, four threads"
 
 def measure() -> list[Row]:
     with elector_process(ME) as quiet, elector_process(ME, EVENTS_PER_SECOND) as busy:
+        turns = [_turns(quiet) for _ in range(PROCESSES)]
         rounds = [_round(quiet, busy) for _ in range(ROUNDS)]
-    cost = {name: median(one[name] for one in rounds) for name in rounds[0]}
 
-    def row(what: str, a: str, b: str, bound: float, at_least: bool = False) -> Row:
-        ratios = [one[b] / one[a] if at_least else one[a] / one[b] for one in rounds]
-        return Row(what, _time(cost[a]), _time(cost[b]), median(ratios), "x", bound, at_least)
+    def against_clock(what: str, name: str) -> Row:
+        ratios = [
+            median(a / b for a, b in zip(one[name], one[CLOCK], strict=True)) for one in turns
+        ]
+        cost, clock = (median(median(one[n]) for one in turns) for n in (name, CLOCK))
+        return Row(what, _time(cost), _time(clock), median(ratios), "x", 2.5)
+
+    def against_get(what: str, read: str, get: str) -> Row:
+        ratio = median(one[get] / one[read] for one in rounds)
+        cost, other = (median(one[name] for one in rounds) for name in (read, get))
+        return Row(what, _time(cost), _time(other), ratio, "x", 2000, at_least=True)
 
     return [
-        row("is_leader while leading, vs time.monotonic()", LEADING, CLOCK, 2.5),
-        row("is_leader while following, vs time.monotonic()", FOLLOWING, CLOCK, 2.5),
-        row("is_leader cheaper than requests.get(url).json()", LEADING, GET, 2000, True),
-        row(
-            f"the same, {READERS} threads and {EVENTS_PER_SECOND} events/s",
-            BUSY_READ,
-            BUSY_GET,
-            2000,
-            True,
+        against_clock("is_leader while leading, vs time.monotonic()", LEADING),
+        against_clock("is_leader while following, vs time.monotonic()", FOLLOWING),
+        against_get("is_leader cheaper than requests.get(url).json()", LEADING, GET),
+        against_get(
+            f"the same, {READERS} threads and {EVENTS_PER_SECOND} events/s", BUSY_READ, BUSY_GET
         ),
     ]
 
@@ -77,6 +86,41 @@ def _round(quiet: dict[str, str], busy: dict[str, str]) -> dict[str, float]:
     return {benchmark.get_name(): benchmark.median() for benchmark in suite}
 
 
+def _turns(quiet: dict[str, str]) -> dict[str, list[float]]:
+    command = [sys.executable, "-m", "benchmarks.reads", "turns", quiet["get_url"]]
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    costs: dict[str, list[float]] = json.loads(run.stdout)
+    return costs
+
+
+# --- the process that takes turns ---------------------------------------------------------
+
+
+def take_turns(url: str) -> None:
+    from elector_thread import Elector
+
+    names: dict[str, object] = {"time": time}
+    for name, identity in (("leading", ME), ("following", "not-me")):
+        elector = Elector(get_url=url, sse_url=f"{url}sse", identity=identity).start()
+        assert elector.wait_until_known(5)
+        assert elector.is_leader is (identity == ME)
+        names[name] = elector
+    statements = {
+        CLOCK: "time.monotonic()",
+        LEADING: "leading.is_leader",
+        FOLLOWING: "following.is_leader",
+    }
+    timers = {
+        name: timeit.Timer("; ".join([statement] * DUPLICATES), globals=names)
+        for name, statement in statements.items()
+    }
+    costs: dict[str, list[float]] = {name: [] for name in timers}
+    for _ in range(TURNS):
+        for name, timer in timers.items():
+            costs[name].append(timer.timeit(50) / 50 / DUPLICATES)
+    print(json.dumps(costs))
+
+
 # --- the pyperf script ------------------------------------------------------------------
 
 
@@ -87,23 +131,16 @@ def script() -> None:
 
     quiet, busy = os.environ["BENCH_QUIET"], os.environ["BENCH_BUSY"]
     leading = Elector(get_url=quiet, sse_url=f"{quiet}sse", identity=ME)
-    following = Elector(get_url=quiet, sse_url=f"{quiet}sse", identity="not-me")
     hearing = Elector(get_url=busy, sse_url=f"{busy}sse", identity=ME)
     runner = pyperf.Runner(program_args=("-m", "benchmarks.reads"))
     runner.parse_args()
     if runner.args.worker:
-        for elector in (leading, following, hearing):
+        for elector in (leading, hearing):
             elector.start()
             assert elector.wait_until_known(5)
         assert leading.is_leader
-        assert not following.is_leader
 
-    names = {"time": time, "elector": leading}
-    runner.timeit(CLOCK, "time.monotonic()", globals=names, duplicate=DUPLICATES)
-    runner.timeit(LEADING, "elector.is_leader", globals=names, duplicate=DUPLICATES)
-    runner.timeit(
-        FOLLOWING, "elector.is_leader", globals={"elector": following}, duplicate=DUPLICATES
-    )
+    runner.timeit(LEADING, "elector.is_leader", globals={"elector": leading}, duplicate=DUPLICATES)
 
     def get(url: str, loops: int) -> None:
         for _ in range(loops):
@@ -136,4 +173,7 @@ def _by_threads(work: object) -> float:
 
 
 if __name__ == "__main__":
-    script()
+    if sys.argv[1:2] == ["turns"]:
+        take_turns(sys.argv[2])
+    else:
+        script()
