@@ -38,6 +38,7 @@ from .children import (
 
 LOCKS = {
     "Cell._changed",
+    "Default._lock",
     "Dispatch._overrun_lock",
     "Elector._lifecycle",
     "Journal._lock",
@@ -45,7 +46,6 @@ LOCKS = {
     "Registry._lock",
     "Sidecar._asking",
     "_Link._lock",
-    "default._lock",
     "seat._lock",
 }
 """Every lock of the library's. A fork is tried while each of them is held."""
@@ -219,8 +219,7 @@ class TestTheChild:
         self, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server.leader = "pod-a"
-        monkeypatch.setattr(default, "_default", None)
-        monkeypatch.setattr(default, "_handed_out", False)
+        monkeypatch.setattr(default, "current", default.Default())
         configure(get_url=server.get_url, sse_url=server.sse_url, identity="pod-a")
         try:
             assert default_elector().wait_until_leader(PATIENCE)
