@@ -31,5 +31,5 @@ __all__ = [
     "only_on_leader",
 ]
 
-if "uwsgi" in sys.modules:  # it exists inside uWSGI alone, which forks past Python's own hooks
+if hasattr(sys.modules.get("uwsgi"), "worker_id"):  # inside uWSGI, which forks past Python's hooks
     from .integrations import uwsgi as _uwsgi  # noqa: F401 - its import is all it takes

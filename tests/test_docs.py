@@ -13,7 +13,7 @@ import pytest
 from .scripted import ScriptedServer
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/guide.md")
+PAGES = ("README.md", "docs/guide.md", "docs/processes.md")
 
 
 def blocks() -> list[tuple[str, str]]:

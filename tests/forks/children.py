@@ -16,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from elector_thread import default
-
 PATIENCE = 10.0
 
 
@@ -129,30 +127,32 @@ class Held:
 LOCK_TYPES = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
 
 
+CORE = ("default", "dispatch", "elector", "forks", "guard", "journal")
+CORE += ("life", "poll", "seat", "sidecar", "stream", "tasks")
+"""The modules whose own names are looked through; the rest is found on the way."""
+
+
 def locks_of(root: object) -> dict[str, list[Any]]:
-    """Every lock of the library's that hangs on ``root`` or on a module, by ``owner.name``.
+    """Every lock of the core's that hangs on ``root`` or on a module, by ``owner.name``.
 
     Only attributes of the library's own classes are walked; an Event's or a Thread's
     inner lock is not ours to hold.
     """
     found: dict[str, list[Any]] = defaultdict(list)
-    for name, module in list(sys.modules.items()):
-        if name.startswith("elector_thread."):
-            for attribute, value in vars(module).items():
-                if isinstance(value, LOCK_TYPES):
-                    found[f"{name.rpartition('.')[2]}.{attribute}"].append(value)
+    waiting: list[tuple[str, object]] = [("", root)]
+    for name in CORE:
+        module = vars(sys.modules[f"elector_thread.{name}"])
+        waiting += [(f"{name}.{attribute}", value) for attribute, value in module.items()]
     seen: set[int] = set()
-    waiting = [root, default.current]
     while waiting:
-        current = waiting.pop()
+        name, current = waiting.pop()
         if id(current) in seen:
             continue
         seen.add(id(current))
-        for attribute, value in _attributes(current):
-            if isinstance(value, LOCK_TYPES):
-                found[f"{type(current).__name__}.{attribute}"].append(value)
-            else:
-                waiting.append(value)
+        if isinstance(current, LOCK_TYPES):
+            found[name].append(current)
+        owner = type(current).__name__
+        waiting += [(f"{owner}.{attribute}", value) for attribute, value in _attributes(current)]
     return found
 
 

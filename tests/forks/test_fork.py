@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ from .children import (
 
 LOCKS = {
     "Cell._changed",
+    "Default._lock",
     "Dispatch._overrun_lock",
     "Elector._lifecycle",
     "Journal._lock",
@@ -44,7 +46,6 @@ LOCKS = {
     "Registry._lock",
     "Sidecar._asking",
     "Link._lock",
-    "Default._lock",
     "seat._lock",
 }
 """Every lock of the library's. A fork is tried while each of them is held."""
@@ -249,6 +250,24 @@ class TestForksAtABadMoment:
                 stack.enter_context(Held(lock))
             # the machine may be slow once, a lock that nobody lets go is slow always
             assert any(in_child(use) < 0.1 for _ in range(3))
+
+    def test_while_a_connection_is_being_closed(
+        self, make_elector: MakeElector, server: ScriptedServer
+    ) -> None:
+        """The parent's connection holder is garbage in the child, and closes what it holds."""
+        server.leader = "pod-a"
+        elector = make_elector()
+        elector.refresh()
+
+        def collect() -> bool:
+            gc.collect()
+            return elector.is_leader
+
+        with ExitStack() as stack:
+            for lock in locks_of(elector)["Link._lock"]:
+                stack.enter_context(Held(lock))
+            assert in_child(collect) is False
+        assert elector.is_leader
 
     def test_while_threads_log(self, leader: Elector, caplog: pytest.LogCaptureFixture) -> None:
         stopping = threading.Event()

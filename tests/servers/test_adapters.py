@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -91,6 +92,11 @@ class TestUwsgi:
             server.post_fork_hook()
             assert elector.is_leader
         assert called == ["the app's own"]
+
+    def test_a_module_of_the_same_name_is_left_alone(self) -> None:
+        code = "import sys, types; sys.modules['uwsgi'] = types.ModuleType('uwsgi')\n"
+        code += "import elector_thread"
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
 
     def test_a_lazy_worker_holds_nothing_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.load(monkeypatch, worker_id=lambda: 1, masterpid=lambda: 1)
