@@ -7,6 +7,7 @@ nobody: it must not connect. Call these only while the application is being load
 
 from __future__ import annotations
 
+import os
 import sys
 from types import FrameType
 
@@ -30,11 +31,11 @@ def is_preloading_master(loading: frozenset[str]) -> bool:
     """Whether a server's master loads the application, and forks its workers afterwards.
 
     gunicorn with ``--preload`` loads it in the arbiter, before there is a worker;
-    uWSGI without ``--lazy-apps`` before any worker has a number.
+    uWSGI without ``--lazy-apps`` in its master, if it has one.
     """
     uwsgi = sys.modules.get("uwsgi")  # exists inside uWSGI alone
     if uwsgi is not None:
-        return bool(uwsgi.worker_id() == 0)
+        return bool(uwsgi.masterpid() == os.getpid())
     return "gunicorn.arbiter" in loading and not _has(loading, "gunicorn.workers.")
 
 

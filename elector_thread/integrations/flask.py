@@ -17,13 +17,14 @@ from flask.cli import AppGroup, run_command
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
+from .. import forks
 from ..callbacks import adapt, name_of
 from ..default import configure
 from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..guard import Guard
 from ..model import State, Status
-from ._process import is_server_worker, loaders
+from ._process import is_preloading_master, is_server_worker, loaders
 from ._settings import check_keys, is_merely_unconfigured
 from ._text import describe, without_log
 from .health import HEADERS, report
@@ -77,6 +78,9 @@ class FlaskElector:
         """
         settings = _settings_of(app)
         starts_now = _is_served_from_here()
+        if is_preloading_master(loaders()):  # wanted here already, started in the workers
+            forks.hold_back()
+            starts_now = True
         app.cli.add_command(_commands())
         try:
             elector = _make(settings)

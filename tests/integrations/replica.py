@@ -32,7 +32,8 @@ TERM = 3.0
 
 def streams(local: LocalElector) -> int:
     """How many event streams are open at the elector."""
-    return local.answers.streams
+    count: int = local.state()["streams"]
+    return count
 
 
 def eventually(wanted: Callable[[], object], what: str, within: float = PATIENCE) -> None:

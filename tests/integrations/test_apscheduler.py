@@ -18,13 +18,13 @@ from elector_thread.local import LocalElector
 
 from ..conftest import MakeElector
 from ..scripted import ScriptedServer
-from .replica import PATIENCE, SWITCH, Replica, environment, eventually
+from .replica import PATIENCE, SWITCH, Replica, environment, eventually, wait_streams
 
 
 def test_the_example_runs_jobs_on_the_leader_alone(local: LocalElector) -> None:
     local.elect("pod-b")
     with Replica("apscheduler_app.py", env=environment(local.environ)) as replica:
-        eventually(lambda: local.answers.streams == 1, "the app to listen")
+        wait_streams(local, 1)
         local.elect("pod-a")
         replica.wait_line("short job", count=2, within=SWITCH)
         replica.wait_line("long job begins in leadership 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 
@@ -36,10 +37,14 @@ def test_a_script_serves_nobody() -> None:
     assert not is_preloading_master(SCRIPT)
 
 
-@pytest.mark.parametrize(("worker_id", "serves"), [(0, False), (1, True)])
-def test_uwsgi(monkeypatch: pytest.MonkeyPatch, worker_id: int, serves: bool) -> None:
+@pytest.mark.parametrize(
+    ("master", "serves"),
+    [(os.getpid(), False), (os.getppid(), True), (0, True)],
+    ids=["in the master", "in a worker", "without a master"],
+)
+def test_uwsgi(monkeypatch: pytest.MonkeyPatch, master: int, serves: bool) -> None:
     inside = types.ModuleType("uwsgi")
-    inside.worker_id = lambda: worker_id  # type: ignore[attr-defined]  # as uWSGI's has
+    inside.masterpid = lambda: master  # type: ignore[attr-defined]  # as uWSGI's has
     monkeypatch.setitem(sys.modules, "uwsgi", inside)
     assert is_server_worker(SCRIPT) is serves
     assert is_preloading_master(SCRIPT) is not serves

@@ -6,6 +6,7 @@ from django.apps import AppConfig
 from django.core.checks import register
 from django.core.signals import request_started
 
+from ... import forks
 from ...default import configure, default_elector
 from ...errors import ConfigurationError
 from .._settings import is_merely_unconfigured
@@ -38,9 +39,10 @@ class ElectorThreadConfig(AppConfig):
                 return
             raise
         signals.connect(elector)
-        if start is Start.NOW:
-            default_elector()
+        if start is Start.IN_WORKERS:
+            forks.hold_back()
         if start is not Start.NEVER:
+            default_elector()
             request_started.connect(_come_alive, dispatch_uid="elector_thread")
 
 

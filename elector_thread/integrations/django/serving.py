@@ -16,7 +16,7 @@ class Start(Enum):
     """When the elector starts in this process."""
 
     NOW = "now"
-    FIRST_REQUEST = "at the first request: in a worker that is yet to be forked"
+    IN_WORKERS = "in the workers that this process is yet to fork"
     NEVER = "not by itself: a management command, a test, a script"
 
 
@@ -27,7 +27,7 @@ def when_to_start(start_in: Collection[str]) -> Start:
         return Start.NOW if _command_serves(sys.argv, start_in) else Start.NEVER
     if not loading & {"django.core.wsgi", "django.core.asgi"}:
         return Start.NEVER
-    return Start.FIRST_REQUEST if is_preloading_master(loading) else Start.NOW
+    return Start.IN_WORKERS if is_preloading_master(loading) else Start.NOW
 
 
 def _command_serves(argv: list[str], start_in: Collection[str]) -> bool:
