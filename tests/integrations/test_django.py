@@ -100,6 +100,18 @@ def test_a_wsgi_server_starts_when_it_loads_the_application(local: LocalElector)
     assert "['elector-dispatch', 'elector-poll', 'elector-stream']" in done.stdout, done.stderr
 
 
+def test_a_master_that_preloads_leaves_it_to_its_worker(local: LocalElector) -> None:
+    port = free_port()
+    command = ("-m", "gunicorn", "--preload", "-b", f"127.0.0.1:{port}", "wsgi")
+    with Replica(*command, env=environment(local.environ), port=port, cwd=PROJECT) as replica:
+        replica.get()  # the worker's first use
+        replica.wait_line("leadership 1 begins")
+        wait_streams(local, 1)  # the master has none
+        local.elect("pod-b")
+        replica.wait_line("leadership 1 is over", within=SWITCH)
+    wait_streams(local, 0)
+
+
 @pytest.mark.parametrize("arguments", [("migrate", "--check"), ("test", "reports")], ids=" ".join)
 def test_management_commands_do_not_connect(
     server: ScriptedServer, arguments: tuple[str, ...]
