@@ -153,7 +153,7 @@ def locks_of(root: object) -> dict[str, list[Any]]:
             found[name].append(current)
         owner = type(current).__name__
         waiting += [(f"{owner}.{attribute}", value) for attribute, value in _attributes(current)]
-    return found
+    return dict(found)
 
 
 def _attributes(thing: object) -> list[tuple[str, Any]]:

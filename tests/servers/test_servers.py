@@ -104,7 +104,7 @@ def observe(elector: LocalElector, pods: dict[str, Pod]) -> dict[str, Seen]:
     for_all(lambda pod, seen: watch_the_switch(pod, seen, began))
     elector.elect("pod-a")
     for_all(kill_a_worker)
-    for_all(watch_the_end, at_once=2)  # fifty interpreters that end at once measure the machine
+    for_all(watch_the_end, at_once=5)  # fifty interpreters that end at once measure the machine
     return seen
 
 
