@@ -33,7 +33,7 @@ demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeo
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/test.done ## run the tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/test.done ## run ruff, mypy and import-linter
 	$(BIN)/ruff check .

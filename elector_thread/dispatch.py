@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from threading import Event, Lock, Thread
 from typing import Any
@@ -33,16 +32,20 @@ class Kind(Enum):
     CHANGED = "on_leader_change"
 
 
-@dataclass(eq=False, slots=True)
 class Registration:
     """One callback and what it was told last. `told` belongs to the dispatch thread."""
 
-    kind: Kind
-    callback: Callable[..., object]
-    call: Callable[[Any], object]
-    name: str
-    told: object = None
-    removed: bool = False
+    __slots__ = ("call", "callback", "kind", "name", "removed", "told")
+
+    def __init__(
+        self, kind: Kind, callback: Callable[..., object], call: Callable[[Any], object]
+    ) -> None:
+        self.kind = kind
+        self.callback = callback
+        self.call = call
+        self.name = f"{kind.value} callback {name_of(callback)}"
+        self.told: object = None
+        self.removed = False
 
 
 class Registry:
@@ -60,7 +63,7 @@ class Registry:
         self, kind: Kind, callback: Callable[..., object], call: Callable[[Any], object]
     ) -> None:
         """Append a callback; ``call`` takes exactly one argument."""
-        entry = Registration(kind, callback, call, f"{kind.value} callback {name_of(callback)}")
+        entry = Registration(kind, callback, call)
         with self._lock:
             self._entries = (*self._entries, entry)
 

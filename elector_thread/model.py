@@ -6,7 +6,7 @@ Every instant here is a number of seconds on the library's own clock
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from math import inf
 from typing import Any, NamedTuple, TypeAlias
@@ -145,8 +145,7 @@ Change: TypeAlias = Elected | Demoted | LeaderChange
 # --- what users are shown ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """How often something happened.
 
     elected, demoted: leaderships begun and ended.
@@ -166,7 +165,7 @@ class Counts:
     overruns: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Status:
     """One consistent look at an elector, for humans, logs and health endpoints.
 
@@ -206,4 +205,4 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""
-        return {**asdict(self), "state": self.state.value}
+        return {**vars(self), "state": self.state.value, "counts": self.counts._asdict()}

@@ -28,7 +28,7 @@ SCOPES = ("pod", "process")
 WHEN_UNCONFIGURED = ("error", "lead", "follow")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Settings:
     """Everything an elector needs to know. All numbers are seconds.
 
