@@ -8,6 +8,7 @@ No user code runs here.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
@@ -16,8 +17,8 @@ from threading import Condition
 from .clock import CLOCK, Clock
 from .leadership import Leadership
 from .model import (
+    Change,
     Confirmation,
-    Demoted,
     Elected,
     Input,
     LeaderChange,
@@ -37,13 +38,14 @@ MAX_PENDING_CHANGES = 16
 class Cell:
     """Owns the snapshot, the current leadership token and the untold leader changes.
 
-    `_changed` (a condition with its lock) protects every attribute below against
-    other writers. `snapshot` alone is also read without it: one reference,
+    `_lock` protects every attribute below against other writers; `_changed` is its
+    condition. `snapshot` alone is also read without it: one reference,
     replaced atomically, holding frozen values.
     """
 
     def __init__(self, snapshot: Snapshot, clock: Clock = CLOCK) -> None:
-        self._changed = Condition()
+        self._lock = threading.RLock()  # looked up late: gevent may have patched it meanwhile
+        self._changed = Condition(self._lock)
         self.snapshot = snapshot
         self._clock = clock
         self._leadership: Leadership | None = None
@@ -89,7 +91,7 @@ class Cell:
         Only the last of them is ever visible as the state, since the others were
         over before they arrived; all of them are leader changes.
         """
-        with self._changed:
+        with self._lock:
             if epoch != self._epoch:
                 return
             instant = self.now()
@@ -97,18 +99,18 @@ class Cell:
 
     def tick(self) -> None:
         """Let time pass: publishes the end of a leadership that has run out."""
-        with self._changed:
+        with self._lock:
             self._apply([Tick(self.now())])
 
     def seat(self, epoch: int, held: bool) -> None:
         """This process took or lost the pod's one seat (``scope="process"``)."""
-        with self._changed:
+        with self._lock:
             if epoch == self._epoch:
                 self._apply([Seat(held, self.now())])
 
     def end_epoch(self) -> None:
         """The life is over: nothing is known any more, and what it still hears is void."""
-        with self._changed:
+        with self._lock:
             self._epoch += 1
             self._apply([Stopped(self.now())])
             self._pending.clear()
@@ -116,12 +118,12 @@ class Cell:
 
     def touch(self) -> None:
         """Wake the dispatch thread: there may be something to do (a new callback, say)."""
-        with self._changed:
+        with self._lock:
             self._touch()
 
     def next_change(self) -> LeaderChange | None:
         """Take the oldest leader change that nobody was told of yet."""
-        with self._changed:
+        with self._lock:
             return self._pending.popleft() if self._pending else None
 
     def void_after_fork(self) -> None:
@@ -151,15 +153,22 @@ class Cell:
     # --- with the lock held --------------------------------------------------------
 
     def _apply(self, inputs: Sequence[Input]) -> None:
-        before = snapshot = self.snapshot
+        """The snapshot is replaced first of all: with that one assignment, state and token flip."""
+        before = after = self.snapshot
+        changes: list[Change] = []
         for given in inputs:
-            snapshot, changes = advance(snapshot, given)
-            for change in changes:
-                self._note(change)
-        if snapshot is not before:
-            self._publish(before, snapshot)
+            after, more = advance(after, given)
+            changes += more
+        if after is before:
+            return
+        self.snapshot = after
+        for change in changes:
+            self._note(change)
+        self._renew_leadership(after)
+        if changes or (before.known_until > -inf) != (after.known_until > -inf):
+            self._touch()
 
-    def _note(self, change: Elected | Demoted | LeaderChange) -> None:
+    def _note(self, change: Change) -> None:
         if isinstance(change, LeaderChange):
             self._keep(change)
         elif isinstance(change, Elected):
@@ -176,19 +185,14 @@ class Cell:
             change = LeaderChange(first, change.current)
         self._pending.append(change)
 
-    def _publish(self, before: Snapshot, after: Snapshot) -> None:
-        """State and token flip with one assignment; only then is anybody woken."""
-        leading = after.lead_until > -inf
+    def _renew_leadership(self, now_known: Snapshot) -> None:
+        """Wake who waits for the old token's end, and make a new one if we lead anew."""
         old = self._leadership
-        if leading and (old is None or old.number != after.number):
-            self._leadership = Leadership(after.number, self.now(), self.lead_until, self._clock)
-        self.snapshot = after
         if old is not None and self.lead_until(old.number) == -inf:
             old._end()
-        same = (before.number, before.lead_until > -inf) == (after.number, leading)
-        was_known, is_known = before.known_until > -inf, after.known_until > -inf
-        if not same or was_known != is_known or self._pending:
-            self._touch()
+        if now_known.lead_until > -inf and (old is None or old.number != now_known.number):
+            number = now_known.number
+            self._leadership = Leadership(number, self.now(), self.lead_until, self._clock)
 
     def _touch(self) -> None:
         self._version += 1

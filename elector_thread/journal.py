@@ -136,10 +136,10 @@ class Journal:
         if tell:
             log.info("no event stream here: %s; polling alone", reason)
 
-    def heard(self) -> None:
-        """An event could be read."""
+    def heard(self, count: int) -> None:
+        """``count`` events could be read."""
         with self._lock:
-            self.events += 1
+            self.events += count
             self._events.over()
 
     def unheard(self, reason: str) -> None:

@@ -144,17 +144,19 @@ class Stream:
         return ended
 
     def _take(self, batch: list[str]) -> None:
-        """Events that came in together, oldest first."""
+        """Events that came in together, oldest first. The state comes first, the counting after."""
         at = self._pulse.earliest_arrival(now())
-        leaders = [leader for data in batch if (leader := self._leader_in(data)) is not None]
+        leaders: list[str | None] = []
+        problems: list[str] = []
+        for data in batch:
+            try:
+                leaders.append(parse_leader(data))
+            except Malformed as problem:
+                problems.append(str(problem))
+        named = [leader for leader in leaders if leader is not None]
+        if named:
+            self._cell.hear(self._epoch, named, at, pushed=True)
+        for problem_text in problems:
+            self._journal.unheard(problem_text)
         if leaders:
-            self._cell.hear(self._epoch, leaders, at, pushed=True)
-
-    def _leader_in(self, data: str) -> str | None:
-        try:
-            leader = parse_leader(data)
-        except Malformed as problem:
-            self._journal.unheard(str(problem))
-            return None
-        self._journal.heard()
-        return leader
+            self._journal.heard(len(leaders))
