@@ -36,8 +36,7 @@ class State(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderChange:
+class LeaderChange(NamedTuple):
     """One leader followed another, ours or not.
 
     ``previous`` is None for the first leader learnt; ``current`` is a name, always.

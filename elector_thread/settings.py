@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,22 +28,21 @@ SCOPES = ("pod", "process")
 WHEN_UNCONFIGURED = ("error", "lead", "follow")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Settings:
     """Everything an elector needs to know. All numbers are seconds.
 
     get_url, sse_url: where to ask and where to listen; both None when nothing is
-        configured, ``sse_url`` alone None when only GET is. Kept out of the repr:
-        they may hold credentials.
+        configured, ``sse_url`` alone None when only GET is. They may hold credentials.
     identity: the name that means "us", compared exactly.
     when_unconfigured: what was asked for in case there is no URL.
     lock_path: the file of the pod's one seat (``scope="process"``), None for the default.
     report_url: where to tell what we believe, for the local elector's page; None: nowhere.
-        Kept out of the repr: it holds a key.
+        Holds a key.
     """
 
-    get_url: str | None = field(repr=False)
-    sse_url: str | None = field(repr=False)
+    get_url: str | None
+    sse_url: str | None
     identity: str
     poll_interval: float
     reconcile_interval: float
@@ -52,7 +51,10 @@ class Settings:
     scope: str
     when_unconfigured: str
     lock_path: Path | None = None
-    report_url: str | None = field(default=None, repr=False)
+    report_url: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Settings of {self.identity!r} at {self.where}>"  # no URL: credentials
 
     @property
     def configured(self) -> bool:

@@ -37,6 +37,7 @@ from .children import (
 )
 
 LOCKS = {
+    "Cell._changed",
     "Cell._lock",
     "Default._lock",
     "Dispatch._overrun_lock",
