@@ -164,8 +164,7 @@ class Counts(NamedTuple):
     overruns: int
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """One consistent look at an elector, for humans, logs and health endpoints.
 
     state: `State`; is_leader: the same as a bool.
@@ -204,4 +203,8 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""
-        return {**vars(self), "state": self.state.value, "counts": self.counts._asdict()}
+        return {
+            **self._asdict(),
+            "state": self.state.value,
+            "counts": self.counts._asdict(),
+        }

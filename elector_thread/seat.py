@@ -21,11 +21,6 @@ from .clock import now
 from .errors import ConfigurationError
 from .settings import Settings
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows
-    fcntl = None  # type: ignore[assignment]  # checked in open_seat
-
 __all__ = ["Claim", "Seat", "default_path", "open_seat"]
 
 RETRY = 1.0
@@ -128,7 +123,7 @@ class Claim:
 
 def open_seat(settings: Settings) -> Claim:
     """A claim to the seat that ``settings`` name. ConfigurationError if it cannot be opened."""
-    if fcntl is None:  # pragma: no cover - Windows
+    if os.name != "posix":  # pragma: no cover - Windows
         raise ConfigurationError("scope='process' needs POSIX file locks, which this system lacks")
     path = (settings.lock_path or default_path(settings.identity)).absolute()
     with _lock:
@@ -155,6 +150,8 @@ def _open(path: Path) -> int:
 
 
 def _try_lock(descriptor: int) -> bool:
+    import fcntl  # here, since most processes need no seat, and some systems have no fcntl
+
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -7,7 +7,6 @@ caller's thread. Owns the fake time and what the platform is played to say.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 from threading import Event
 from typing import Any, Self, TypeVar
@@ -229,7 +228,7 @@ class FakeElector(Elector):
         """As a real elector's; no thread of it exists, so none can die."""
         running = not self._stopping.is_set()
         stream = "off" if not running else "open" if self._in_contact else "waiting"
-        return replace(super().status(), running=running, stream=stream)
+        return super().status()._replace(running=running, stream=stream)
 
     def refresh(self) -> Status:
         """Hear whoever leads, once more; `ElectorUnavailableError` while the contact is lost."""

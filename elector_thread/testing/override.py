@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import replace
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -147,11 +146,8 @@ def _answers(real_status: Callable[[Any], Status]) -> dict[str, object]:
         return elector.identity if leads() else ANOTHER_POD
 
     def status(elector: Elector) -> Status:
-        return replace(
-            real_status(elector),
-            state=state(elector),
-            is_leader=leads(),
-            leader=leader(elector),
+        return real_status(elector)._replace(
+            state=state(elector), is_leader=leads(), leader=leader(elector)
         )
 
     def wait_until_leader(_: Elector, timeout: float | None = None) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -19,7 +18,7 @@ class Reported:
 
     def __init__(self, **changes: Any) -> None:
         elector = Elector(when_unconfigured="follow", identity="pod-a")
-        self._status = dataclasses.replace(elector.status(), **changes)
+        self._status = elector.status()._replace(**changes)
 
     def status(self) -> Status:
         return self._status
