@@ -23,6 +23,8 @@ $(VENV)/demo.done: $(BIN)/python pyproject.toml
 
 $(VENV)/test.done: $(BIN)/python pyproject.toml
 	$(PIP) install -e '.[cli]' --group test --group check
+	@$(PIP) install --group uwsgi >/dev/null 2>&1 \
+		|| echo "uWSGI could not be compiled (no C compiler?): its tests are left out" >&2
 	@touch $@
 
 $(VENV)/bench.done: $(BIN)/python pyproject.toml
