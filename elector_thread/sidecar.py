@@ -21,6 +21,7 @@ import urllib3.connection
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from sseclient import SSEClient
+from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 from ._version import __version__
@@ -62,13 +63,23 @@ class _LinkedAdapter(HTTPAdapter):
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._pool: HTTPConnectionPool | None = None
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         kind = _LinkedTLSConnection if pool.scheme == "https" else _LinkedConnection
         pool.ConnectionCls = partial(kind, link=self._link)
+        self._pool = pool
         return pool
+
+    def close(self) -> None:
+        """Close the idle connection here: urllib3 leaves that to a finalizer, which at exit
+        has had its turn before we step down."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+        super().close()
 
 
 class _Channel:

@@ -257,3 +257,24 @@ elector.{use}
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_exit_closes_what_is_asked_on_the_way_out(server: ScriptedServer) -> None:
+    """urllib3 closes its idle connections at exit, before we step down: a GET may come between."""
+    script = f"""
+import atexit
+from elector_thread import Elector
+elector = Elector(get_url={server.get_url!r})
+atexit.register(elector.refresh)  # after urllib3's turn, which is registered with its first pool
+elector.refresh()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert server.gets == 2
