@@ -217,6 +217,19 @@ def test_no_more_threads_is_an_error_that_leaves_nothing_behind(
     assert elector.wait_until_leader(PATIENCE)
 
 
+def run_to_the_end(script: str) -> tuple[int, str, str]:
+    """A Python that warns of whatever is left open: its exit code, output and errors."""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
 def test_exit_steps_down_quietly(server: ScriptedServer) -> None:
     """The interpreter ends without `stop`: on_demoted still runs, and nothing else is said."""
     server.leader = "pod-a"
@@ -229,15 +242,7 @@ elector.on_elected(told.set)
 elector.start()
 assert told.wait(10)
 """
-    ended = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        cwd=Path(__file__).parents[1],
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stepped down False\n", "")
+    assert run_to_the_end(script) == (0, "stepped down False\n", "")
 
 
 @pytest.mark.parametrize("use", ["refresh()", "start().wait_until_known(10)"])
@@ -248,15 +253,7 @@ from elector_thread import Elector
 elector = Elector(get_url={server.get_url!r}, identity="pod-b")
 elector.{use}
 """
-    ended = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        cwd=Path(__file__).parents[1],
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert run_to_the_end(script) == (0, "", "")
 
 
 def test_exit_closes_what_is_asked_on_the_way_out(server: ScriptedServer) -> None:
@@ -268,13 +265,5 @@ elector = Elector(get_url={server.get_url!r})
 atexit.register(elector.refresh)  # after urllib3's turn, which is registered with its first pool
 elector.refresh()
 """
-    ended = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        cwd=Path(__file__).parents[1],
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert run_to_the_end(script) == (0, "", "")
     assert server.gets == 2
