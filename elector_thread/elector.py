@@ -40,6 +40,9 @@ ElectedCallback = TypeVar("ElectedCallback", bound=Callable[..., object])
 _alive: weakref.WeakSet[Elector] = weakref.WeakSet()
 """Every elector of this process, for the fork hook and for the interpreter's exit."""
 
+_started: set[Elector] = set()
+"""Those that were started and not stopped: kept, whether or not anybody else keeps them."""
+
 
 class Elector:
     """Knows who leads, and tells.
@@ -157,6 +160,7 @@ class Elector:
                 except (ConfigurationError, RuntimeError):
                     self._wanted, self._sidecar = False, None
                     raise
+            _started.add(self)
         if self._dormant:
             self._journal.held_back()
         return self
@@ -194,6 +198,7 @@ class Elector:
         forks.notice()
         with self._lifecycle:
             self._wanted = self._dormant = False
+            _started.discard(self)
             self._ever_stopped = True
             life, self._life = self._life, None
             sidecar, self._sidecar = self._sidecar, None

@@ -240,6 +240,32 @@ assert told.wait(10)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stepped down False\n", "")
 
 
+def test_an_elector_that_nobody_kept_steps_down_at_exit_too(server: ScriptedServer) -> None:
+    server.leader = "pod-a"
+    script = f"""
+import gc, threading
+from elector_thread import Elector
+def set_up():
+    told = threading.Event()
+    elector = Elector(get_url={server.get_url!r}, identity="pod-a")
+    elector.on_elected(told.set)
+    elector.on_demoted(lambda: print("stepped down", flush=True))
+    elector.start()
+    assert told.wait(10)
+set_up()
+gc.collect()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stepped down\n", "")
+
+
 @pytest.mark.parametrize("use", ["refresh()", "start().wait_until_known(10)"])
 def test_exit_leaves_no_socket_open(server: ScriptedServer, use: str) -> None:
     server.leader = "pod-a"
