@@ -64,7 +64,9 @@ class Link:
         self._allowance = ALLOWANCE
 
     def spend(self, count: int) -> None:
-        """``count`` raw bytes came in."""
+        """``count`` raw bytes came in. Refused after `cut`: a flood may have more in store."""
+        if self._cut:
+            raise LimitReached("stopped")
         self._allowance -= count
         if self._allowance < 0:
             raise LimitReached(f"{ALLOWANCE} bytes of headers or framing without content")

@@ -469,6 +469,28 @@ def test_abort_wakes_a_blocked_stream(
     assert ended.wait(5)
 
 
+def test_abort_leaves_unread_what_is_still_in_store(
+    server: ScriptedServer, sidecar: Sidecar
+) -> None:
+    sent = threading.Event()
+    several = b"".join(chunk(b"data: " + b"x" * 1000 + b"\n\n") for _ in range(60))
+
+    def flood(connection: Connection) -> None:
+        connection.send(CHUNKED_SSE_HEAD + several)
+        sent.set()
+        connection.wait_gone()
+
+    server.on_stream = flood
+    got: list[str] = []
+    with sidecar.open_stream() as stream:
+        assert sent.wait(5)
+        sidecar.abort()
+        with contextlib.suppress(ExchangeFailed):
+            for batch in stream:
+                got += batch
+    assert len(got) < 60
+
+
 @pytest.mark.parametrize("exchange", ["ask", "open_stream"])
 def test_abort_wakes_a_wait_for_headers_and_refuses_what_follows(
     server: ScriptedServer, exchange: str
