@@ -21,7 +21,7 @@ import urllib3.connection
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from sseclient import SSEClient
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from ._version import __version__
 from .clock import now
@@ -42,7 +42,10 @@ class _LinkedConnection(urllib3.connection.HTTPConnection):
         self.response_class = partial(MeteredResponse, link=link)  # type: ignore[assignment]  # only ever called
 
     def _new_conn(self) -> socket.socket:
-        return self._link.connect(self._dns_host, self.port or self.default_port)
+        try:
+            return self._link.connect(self._dns_host, self.port or self.default_port)
+        except ConnectionError as error:  # http.client takes some for an answer that came early
+            raise NewConnectionError(self, "cannot connect") from error
 
     def connect(self) -> None:
         super().connect()
@@ -54,7 +57,27 @@ class _LinkedConnection(urllib3.connection.HTTPConnection):
 
 
 class _LinkedTLSConnection(_LinkedConnection, urllib3.connection.HTTPSConnection):
-    """The same over TLS."""
+    """The same over TLS. Nobody has the socket that shakes hands yet: `cut` shuts a copy."""
+
+    _copy: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        self._copy = sock.dup()
+        try:
+            self._link.capture(self._copy)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        finally:
+            with self._link.closing():
+                if self._copy is not None:
+                    self._copy.close()
 
 
 class _LinkedAdapter(HTTPAdapter):

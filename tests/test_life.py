@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ from elector_thread import Elector, Leadership, State
 from elector_thread.clock import now
 
 from .conftest import MakeElector
-from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer
+from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer, until
 
 
 def test_start_neither_blocks_nor_fails_without_an_elector() -> None:
@@ -70,6 +72,33 @@ def test_stop_is_prompt_while_get_hangs(server: ScriptedServer, make_elector: Ma
     assert elector.stop()
     assert now() - began < 1.0
     assert elector.status().counts.failures == 0
+
+
+def test_stop_while_connecting_is_prompt_and_nothing_to_report(
+    make_elector: MakeElector, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as listener, contextlib.ExitStack() as queue:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):  # more than the backlog holds: whoever comes now hears nothing
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        url = f"http://127.0.0.1:{address[1]}/"
+        elector = make_elector(get_url=url, sse_url=url, request_timeout=20.0, grace_period=60.0)
+        before = _connecting_to(address[1])
+        elector.start()
+        until(lambda: _connecting_to(address[1]) >= before + 2)
+        began = now()
+        assert elector.stop()
+        assert now() - began < 1.0
+    assert caplog.text == ""
+
+
+def _connecting_to(port: int) -> int:
+    """How many connections to ``port`` wait for an answer (state 02, SYN_SENT)."""
+    return Path("/proc/net/tcp").read_text().count(f":{port:04X} 02 ")
 
 
 def test_stop_is_idempotent_and_harmless_before_start(make_elector: MakeElector) -> None:
