@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from elector_thread import Elector, Leadership, State
+from elector_thread import Elector, ElectorUnavailableError, Leadership, State
 from elector_thread.clock import now
 
 from .conftest import MakeElector
@@ -99,6 +100,34 @@ def test_stop_while_connecting_is_prompt_and_nothing_to_report(
 def _connecting_to(port: int) -> int:
     """How many connections to ``port`` wait for an answer (state 02, SYN_SENT)."""
     return Path("/proc/net/tcp").read_text().count(f":{port:04X} 02 ")
+
+
+def test_a_name_that_is_looked_up_for_ever_delays_neither_refresh_nor_stop(
+    make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, found, calls = threading.Event(), threading.Event(), []
+    look_up = socket.getaddrinfo
+
+    def slow(host: str, *args: Any, flags: int = 0, **options: Any) -> Any:
+        if not flags & socket.AI_NUMERICHOST:
+            calls.append(host)
+            looking.set()
+            found.wait(2 * PATIENCE)
+        return look_up(host, *args, flags=flags, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    began = now()
+    for _ in range(2):
+        with pytest.raises(ElectorUnavailableError, match="in time"):
+            Elector(get_url="http://slow.invalid/", request_timeout=0.05).refresh()
+    looking.clear()
+    elector = make_elector(get_url="http://slow.invalid/", request_timeout=20.0, grace_period=60.0)
+    elector.start()
+    assert looking.wait(PATIENCE)
+    assert elector.stop()
+    assert now() - began < PATIENCE / 2
+    found.set()
+    assert len(calls) == 3
 
 
 def test_stop_is_idempotent_and_harmless_before_start(make_elector: MakeElector) -> None:
