@@ -9,6 +9,7 @@ for headers and reads; `Sidecar.abort` ends it from any other thread.
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - a forked child's first request may not be able to import it
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -31,6 +32,19 @@ from .settings import Settings
 from .wire import MAX_BYTES, READ_SIZE, normalise, parse_leader, printable
 
 __all__ = ["EventStream", "Sidecar"]
+
+
+_exchanging = threading.local()  # `now` is set on a thread while it sends a request of ours
+
+
+def _is_not_ours(_: logging.LogRecord) -> bool:
+    return not getattr(_exchanging, "now", False)
+
+
+# urllib3 logs the whole path, with a token in its query, and warns of a strange header
+# at every try; what there is to know about our exchanges, the journal says
+for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_is_not_ours)
 
 
 class _LinkedConnection(urllib3.connection.HTTPConnection):
@@ -116,7 +130,11 @@ class _Channel:
             request.headers["Content-Type"] = "application/json"
             request.prepare_body(told, None)
         self.link.arm(self._timeout)
-        return self._adapter.send(request, stream=True, timeout=self._timeout)
+        _exchanging.now = True
+        try:
+            return self._adapter.send(request, stream=True, timeout=self._timeout)
+        finally:
+            _exchanging.now = False
 
     def close(self, response: requests.Response) -> None:
         """End the exchange and its connection; for the thread that reads, nobody else."""
