@@ -100,7 +100,7 @@ class Link:
 
     def spend(self, count: int) -> None:
         """``count`` raw bytes came in. Refused after `cut`: a flood may have more in store."""
-        if self._cut:
+        if self._cut and count:
             raise LimitReached("stopped")
         self._allowance -= count
         if self._allowance < 0:
@@ -180,6 +180,8 @@ class Link:
 
     def _resolve(self, host: str, port: int) -> list[Any]:
         """The host's addresses; the wait for them ends with the deadline and with `cut`."""
+        if host == "localhost":  # what the platform says; known without asking anybody
+            return _addresses(host, port)
         with suppress(socket.gaierror):
             return _addresses(host, port, socket.AI_NUMERICHOST)  # an address: nothing to look up
         look_up = self._look_up or _LookUp(host, port)
