@@ -54,6 +54,8 @@ CLOCK = Clock()
 class _Beat(NamedTuple):
     since: float = -inf
     until: float = inf
+    paused_since: float = -inf  # the beat before the newest pause
+    doubted_until: float = -inf  # until when the stream thread may still read what it left
 
 
 class Pulse:
@@ -75,8 +77,11 @@ class Pulse:
 
     def beat(self, lasts: float) -> None:
         """We run now, and will be back within ``lasts`` seconds."""
-        instant = now()
-        self._beat = _Beat(instant, instant + lasts)
+        instant, last = now(), self._beat
+        beat = last._replace(since=instant, until=instant + lasts)
+        if instant > last.until + self.SLACK:  # whoever wakes first: the stream thread may be next
+            beat = beat._replace(paused_since=last.since, doubted_until=instant + self.SLACK)
+        self._beat = beat
 
     def overdue(self, instant: float) -> float:
         """Seconds by which the promised beat is late at ``instant``; negative while it is not."""
@@ -85,4 +90,6 @@ class Pulse:
     def earliest_arrival(self, instant: float) -> float:
         """The earliest instant at which something read at ``instant`` can have come in."""
         beat = self._beat
-        return instant if instant <= beat.until + self.SLACK else beat.since
+        if instant > beat.until + self.SLACK:
+            return beat.since
+        return beat.paused_since if instant <= beat.doubted_until else instant

@@ -40,6 +40,9 @@ ElectedCallback = TypeVar("ElectedCallback", bound=Callable[..., object])
 _alive: weakref.WeakSet[Elector] = weakref.WeakSet()
 """Every elector of this process, for the fork hook and for the interpreter's exit."""
 
+_started: set[Elector] = set()
+"""Those that were started and not stopped: kept, whether or not anybody else keeps them."""
+
 
 class Elector:
     """Knows who leads, and tells.
@@ -157,6 +160,7 @@ class Elector:
                 except (ConfigurationError, RuntimeError):
                     self._wanted, self._sidecar = False, None
                     raise
+            _started.add(self)
         if self._dormant:
             self._journal.held_back()
         return self
@@ -194,6 +198,7 @@ class Elector:
         forks.notice()
         with self._lifecycle:
             self._wanted = self._dormant = False
+            _started.discard(self)
             self._ever_stopped = True
             life, self._life = self._life, None
             sidecar, self._sidecar = self._sidecar, None
@@ -245,14 +250,12 @@ class Elector:
     @property
     def state(self) -> State:
         """LEADER, FOLLOWER or UNKNOWN, right now."""
-        self._come_alive()
-        return state_at(self._cell.snapshot, self._cell.now())
+        return state_at(self._look(), self._cell.now())
 
     @property
     def leader(self) -> str | None:
         """The leader's name, None while it is not known."""
-        self._come_alive()
-        return leader_at(self._cell.snapshot, self._cell.now())
+        return leader_at(self._look(), self._cell.now())
 
     @property
     def identity(self) -> str:
@@ -261,8 +264,7 @@ class Elector:
 
     def status(self) -> Status:
         """One consistent look at everything, for logs and health endpoints."""
-        self._come_alive()
-        snapshot, instant, journal = self._cell.snapshot, self._cell.now(), self._journal
+        snapshot, instant, journal = self._look(), self._cell.now(), self._journal
         life = self._life  # looked at once: another thread may stop us meanwhile
         state = state_at(snapshot, instant)
         left = snapshot.known_until - instant
@@ -425,6 +427,13 @@ class Elector:
         return Guard(self)
 
     # --- inside ----------------------------------------------------------------------
+
+    def _look(self) -> Snapshot:
+        """What is known. In a forked child the first look finds nothing, and starts the threads."""
+        forks.notice()
+        snapshot = self._cell.snapshot
+        self._come_alive()
+        return snapshot
 
     def _come_alive(self) -> None:
         """In a child of a process where we were running or held back: start.

@@ -8,6 +8,7 @@ and credentials were left out, before anything reaches this module.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from threading import Lock, current_thread
 
 from .clock import now
@@ -15,6 +16,12 @@ from .clock import now
 __all__ = ["Journal", "Outage"]
 
 log = logging.getLogger("elector_thread")
+
+
+def _tell(level: int, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+    """Log. A handler that raises is somebody else's, and ends no thread of ours."""
+    with suppress(Exception):
+        log.log(level, message, *args, exc_info=exc_info, stacklevel=2)
 
 
 class Outage:
@@ -70,7 +77,7 @@ class Journal:
 
     def held_back(self) -> None:
         """Started where nothing may start: in the master of a server that forks its workers."""
-        log.info("this process only forks workers: the elector starts in them, not here")
+        _tell(logging.INFO, "this process only forks workers: the elector starts in them, not here")
 
     # --- GET ---------------------------------------------------------------------
 
@@ -80,7 +87,9 @@ class Journal:
             self.answers += 1
             lasted = self._get.over()
         if lasted is not None:
-            log.info("the elector at %s answers again, after %.1f s", self._where, lasted)
+            _tell(
+                logging.INFO, "the elector at %s answers again, after %.1f s", self._where, lasted
+            )
         return lasted is not None
 
     def failed(self, reason: str) -> None:
@@ -90,7 +99,8 @@ class Journal:
             self.last_error = reason
             begins = self._get.failed()
         if begins:
-            log.warning(
+            _tell(
+                logging.WARNING,
                 "no usable answer from the elector at %s: %s; asking on, "
                 "and leading no longer than the grace period",
                 self._where,
@@ -107,7 +117,7 @@ class Journal:
             lasted = self._stream.over()
             told, self._told_stream = self._told_stream, False
         if told and lasted is not None:
-            log.info("the event stream is back, after %.1f s", lasted)
+            _tell(logging.INFO, "the event stream is back, after %.1f s", lasted)
 
     def stream_lost(self, reason: str) -> None:
         """The stream ended or could not be opened; it is tried again.
@@ -121,9 +131,9 @@ class Journal:
             self._stream.failed()
             tell = self._stream.failures > 1 and not (self._told_stream or self._get.failures)
             self._told_stream |= tell
-        log.debug("event stream: %s", reason)
+        _tell(logging.DEBUG, "event stream: %s", reason)
         if tell:
-            log.info("no event stream: %s; polling meanwhile", reason)
+            _tell(logging.INFO, "no event stream: %s; polling meanwhile", reason)
 
     def stream_absent(self, reason: str) -> None:
         """There is no event stream at that address."""
@@ -134,7 +144,7 @@ class Journal:
             tell = not (self._told_stream or self._get.failures)
             self._told_stream |= tell
         if tell:
-            log.info("no event stream here: %s; polling alone", reason)
+            _tell(logging.INFO, "no event stream here: %s; polling alone", reason)
 
     def heard(self, count: int) -> None:
         """``count`` events could be read."""
@@ -149,7 +159,7 @@ class Journal:
             self.last_error = reason
             begins = self._events.failed()
         if begins:
-            log.warning("unreadable event from the elector: %s; ignored", reason)
+            _tell(logging.WARNING, "unreadable event from the elector: %s; ignored", reason)
 
     def _is_new_kind(self, kind: str) -> bool:
         with self._lock:
@@ -162,24 +172,25 @@ class Journal:
 
     def elected(self, identity: str, number: int) -> None:
         """Leadership ``number`` is about to be announced."""
-        log.info("%s leads (leadership %d)", identity, number)
+        _tell(logging.INFO, "%s leads (leadership %d)", identity, number)
 
     def demoted(self, identity: str, number: int) -> None:
         """The end of leadership ``number`` is about to be announced."""
-        log.info("%s leads no longer (leadership %d)", identity, number)
+        _tell(logging.INFO, "%s leads no longer (leadership %d)", identity, number)
 
     def callback_failed(self, name: str, error: BaseException) -> None:
         """A callback raised; whatever it raised ends here."""
         with self._lock:
             self.callback_errors += 1
             self.last_error = f"{name} raised {type(error).__name__}"
-        log.error("%s raised; other callbacks go on", name, exc_info=error)
+        _tell(logging.ERROR, "%s raised; other callbacks go on", name, exc_info=error)
 
     def callback_overran(self, name: str, seconds: float) -> None:
         """A callback keeps the others waiting."""
         with self._lock:
             self.overruns += 1
-        log.warning(
+        _tell(
+            logging.WARNING,
             "%s has been running for %.1f s; other callbacks wait for it "
             "(long work belongs into while_leader)",
             name,
@@ -189,10 +200,12 @@ class Journal:
     def start_failed(self, error: Exception) -> None:
         """A forked child could not come alive by itself."""
         if self._is_new_kind(f"start met {type(error).__name__}"):
-            log.error("cannot start after a fork, so this process does not lead: %s", error)
+            _tell(
+                logging.ERROR, "cannot start after a fork, so this process does not lead: %s", error
+            )
 
     def thread_died(self, error: BaseException) -> None:
         """A thread of the library met something unforeseen: a bug, told loudly, once a kind."""
         kind = f"{current_thread().name} met {type(error).__name__}"
         if self._is_new_kind(kind):
-            log.critical("%s, which was not foreseen; it goes on", kind, exc_info=error)
+            _tell(logging.CRITICAL, "%s, which was not foreseen; it goes on", kind, exc_info=error)

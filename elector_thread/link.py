@@ -32,6 +32,39 @@ class LimitReached(OSError):
     """One of our own limits ended an exchange."""
 
 
+class _LookUp:
+    """One look-up of a host's addresses, in a thread of its own: it can be neither timed nor cut.
+
+    The thread writes `_found`, then sets `done`; nobody reads `_found` before that.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._found: Any = None
+        self.done = threading.Event()
+        try:
+            threading.Thread(target=self._run, name="elector-lookup", daemon=True).start()
+        except RuntimeError:  # no more threads, or the interpreter is on its way out
+            self._run()
+
+    def _run(self) -> None:
+        try:
+            self._found = _addresses(*self._target)
+        except (OSError, UnicodeError) as error:
+            self._found = error
+        self.done.set()
+
+    def result(self) -> Any:
+        """What was found, or raise why nothing was."""
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+def _addresses(host: str, port: int, flags: int = 0) -> list[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+
+
 class Link:
     """The socket of one exchange at a time: what it may still cost, and its off switch.
 
@@ -40,13 +73,15 @@ class Link:
     It is also held while a socket is closed (the system may hand out its number
     again) so that `cut` cannot shut a stranger's. Re-entrant, since a collection of
     garbage may close an old socket at any allocation. Deadline and allowance belong
-    to the thread that runs the exchange.
+    to the thread that runs the exchange. It alone writes `_look_up`, under `_lock` and
+    before it looks at `_cut`, so that `cut` ends the wait for it or it does not wait.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._socket: socket.socket | None = None
         self._cut = False
+        self._look_up: _LookUp | None = None  # one at a time: a hanging one is waited for again
         self._deadline = inf
         self._allowance = ALLOWANCE
 
@@ -64,7 +99,9 @@ class Link:
         self._allowance = ALLOWANCE
 
     def spend(self, count: int) -> None:
-        """``count`` raw bytes came in."""
+        """``count`` raw bytes came in. Refused after `cut`: a flood may have more in store."""
+        if self._cut and count:
+            raise LimitReached("stopped")
         self._allowance -= count
         if self._allowance < 0:
             raise LimitReached(f"{ALLOWANCE} bytes of headers or framing without content")
@@ -106,6 +143,8 @@ class Link:
             self._cut = True
             if self._socket is not None:
                 _shut(self._socket)
+            if self._look_up is not None:
+                self._look_up.done.set()
 
     def abandon(self) -> None:
         """In a forked child: give up our copy of the parent's socket. Takes no lock.
@@ -122,7 +161,7 @@ class Link:
     def connect(self, host: str, port: int) -> socket.socket:
         """A connected socket, captured from the start, so that even connecting can be cut."""
         error: OSError | None = None
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = self._resolve(host, port)
         for index, (family, kind, proto, _, address) in enumerate(addresses):
             sock = socket.socket(family, kind, proto)
             try:
@@ -138,6 +177,26 @@ class Link:
                 self.release()
                 sock.close()
         raise error or OSError(f"no address for {host}")
+
+    def _resolve(self, host: str, port: int) -> list[Any]:
+        """The host's addresses; the wait for them ends with the deadline and with `cut`."""
+        if host == "localhost":  # what the platform says; known without asking anybody
+            return _addresses(host, port)
+        with suppress(socket.gaierror):
+            return _addresses(host, port, socket.AI_NUMERICHOST)  # an address: nothing to look up
+        look_up = self._look_up or _LookUp(host, port)
+        with self._lock:
+            self._look_up = look_up
+        if not self._cut:
+            look_up.done.wait(self.remaining())
+        if self._cut:
+            raise LimitReached("stopped")
+        if not look_up.done.is_set():
+            raise TimeoutError("no complete answer in time")
+        with self._lock:
+            self._look_up = None
+        found: list[Any] = look_up.result()
+        return found
 
 
 def _shut(sock: socket.socket) -> None:

@@ -7,6 +7,7 @@ once, by name; nothing later needs to doubt a setting.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ DEFAULTS = {
 }
 SCOPES = ("pod", "process")
 WHEN_UNCONFIGURED = ("error", "lead", "follow")
+_HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]*", re.IGNORECASE).fullmatch
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -215,7 +217,7 @@ def _urls_from(env: Mapping[str, str]) -> tuple[str | None, str | None]:
     legacy = env.get("ELECTOR_PATH", "").strip()
     if not get_url and legacy:
         get_url = legacy if "://" in legacy else f"http://{legacy}"
-        get_url = get_url if urlsplit(get_url).path else f"{get_url}/"
+        get_url = get_url if "/" in get_url.partition("://")[2] else f"{get_url}/"
     if not get_url and sse_url:
         raise ConfigurationError(
             "ELECTOR_GET_URL is not set, but ELECTOR_SSE_URL is: the stream alone cannot be "
@@ -264,8 +266,8 @@ def _url(name: str, value: object) -> str:
 
 
 def _what_is_wrong_with(url: str) -> str | None:
-    if not url.isprintable() or " " in url:
-        return "it contains spaces or control characters"
+    if not url.isprintable() or " " in url or "\\" in url:
+        return "it contains spaces, backslashes or control characters"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -275,4 +277,17 @@ def _what_is_wrong_with(url: str) -> str | None:
         return "it does not begin with http:// or https://"
     if not host:
         return "it names no host"
+    if not _is_host(host):
+        return "its host is no name or address"
     return "port 0 is not one" if port == 0 else None
+
+
+def _is_host(host: str) -> bool:
+    """Whether requests can send to it: what it refuses, it refuses much later, with the URL."""
+    if ":" in host:  # an IPv6 address, which urlsplit has checked
+        return True
+    try:
+        name = host.encode("idna").decode()
+    except UnicodeError:
+        return False
+    return _HOST(name) is not None

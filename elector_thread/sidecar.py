@@ -9,6 +9,7 @@ for headers and reads; `Sidecar.abort` ends it from any other thread.
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - a forked child's first request may not be able to import it
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from sseclient import SSEClient
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from ._version import __version__
 from .clock import now
@@ -34,6 +35,19 @@ from .wire import MAX_BYTES, READ_SIZE, normalise, parse_leader, printable
 __all__ = ["EventStream", "Sidecar"]
 
 
+_exchanging = threading.local()  # `now` is set on a thread while it sends a request of ours
+
+
+def _is_not_ours(_: logging.LogRecord) -> bool:
+    return not getattr(_exchanging, "now", False)
+
+
+# urllib3 logs the whole path, with a token in its query, and warns of a strange header
+# at every try; what there is to know about our exchanges, the journal says
+for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_is_not_ours)
+
+
 class _LinkedConnection(urllib3.connection.HTTPConnection):
     """A connection whose socket belongs to a link."""
 
@@ -43,7 +57,10 @@ class _LinkedConnection(urllib3.connection.HTTPConnection):
         self.response_class = partial(MeteredResponse, link=link)  # type: ignore[assignment]  # only ever called
 
     def _new_conn(self) -> socket.socket:
-        return self._link.connect(self._dns_host, self.port or self.default_port)
+        try:
+            return self._link.connect(self._dns_host, self.port or self.default_port)
+        except ConnectionError as error:  # http.client takes some for an answer that came early
+            raise NewConnectionError(self, "cannot connect") from error
 
     def connect(self) -> None:
         super().connect()
@@ -55,7 +72,27 @@ class _LinkedConnection(urllib3.connection.HTTPConnection):
 
 
 class _LinkedTLSConnection(_LinkedConnection, urllib3.connection.HTTPSConnection):
-    """The same over TLS."""
+    """The same over TLS. Nobody has the socket that shakes hands yet: `cut` shuts a copy."""
+
+    _copy: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        self._copy = sock.dup()
+        try:
+            self._link.capture(self._copy)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        finally:
+            with self._link.closing():
+                if self._copy is not None:
+                    self._copy.close()
 
 
 class _LinkedAdapter(HTTPAdapter):
@@ -104,7 +141,11 @@ class _Channel:
             request.headers["Content-Type"] = "application/json"
             request.prepare_body(told, None)
         self.link.arm(self._timeout)
-        return self._adapter.send(request, stream=True, timeout=self._timeout)
+        _exchanging.now = True
+        try:
+            return self._adapter.send(request, stream=True, timeout=self._timeout)
+        finally:
+            _exchanging.now = False
 
     def close(self, response: requests.Response) -> None:
         """End the exchange and its connection; for the thread that reads, nobody else."""

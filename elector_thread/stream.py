@@ -66,6 +66,7 @@ class Stream:
         self._pulse = pulse
         self._stopping = stopping
         self._on_lost = on_lost
+        self._arrived = -inf  # the earliest instant at which the newest event can have come in
         self._hurry = Event()
         self._hurries: deque[float] = deque([-inf] * MOST_HURRIES, maxlen=MOST_HURRIES)
         self._jitter = wait_random_exponential(multiplier=1, max=LONGEST_PAUSE)
@@ -108,7 +109,7 @@ class Stream:
         if self._stopping.is_set():  # set while we slept
             return _Ended()
         self._journal.stream = "connecting"
-        opened = inf
+        opened, self._arrived = inf, now()
         try:
             with self._sidecar.open_stream() as stream:
                 opened = now()
@@ -145,7 +146,8 @@ class Stream:
 
     def _take(self, batch: list[str]) -> None:
         """Events that came in together, oldest first. The state comes first, the counting after."""
-        at = self._pulse.earliest_arrival(now())
+        # after a pause this may be long ago, yet what comes later is newer: news is never dropped
+        at = self._arrived = max(self._arrived, self._pulse.earliest_arrival(now()))
         leaders: list[str | None] = []
         problems: list[str] = []
         for data in batch:

@@ -501,3 +501,31 @@ def test_the_token_runs_out_by_itself_while_dispatch_is_stuck(
     assert leadership.wait(PATIENCE)
     assert not elector.is_leader
     release.set()
+
+
+def test_a_log_handler_that_raises_ends_no_thread_and_hides_no_callback(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("the disk is full")
+
+    elected, demoted = threading.Event(), threading.Event()
+    log, handler = logging.getLogger("elector_thread"), Broken(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        server.leader = "pod-a"
+        elector = make_elector()
+        elector.on_elected(elected.set)
+        elector.on_demoted(demoted.set)
+        elector.start()
+        assert elected.wait(PATIENCE)
+        good, server.on_get = server.on_get, lambda connection: connection.shut()
+        until(lambda: elector.status().counts.failures > 1)
+        server.on_get = good
+        server.wait_streams()
+        server.elect("pod-b")
+        assert demoted.wait(PATIENCE)
+        assert elector.status().alive
+    finally:
+        log.removeHandler(handler)

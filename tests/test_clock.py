@@ -40,6 +40,37 @@ def test_after_a_pause_it_may_be_as_old_as_the_pause(monkeypatch: pytest.MonkeyP
     assert pulse.earliest_arrival(3700.0) == 100.0
 
 
+def test_what_is_read_right_after_a_noticed_pause_may_be_as_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pulse = Pulse()
+    for instant in (100.0, 3700.0):
+        monkeypatch.setattr(clock, "now", lambda instant=instant: instant)
+        pulse.beat(lasts=5)
+    assert pulse.earliest_arrival(3700.1) == 100.0
+    assert pulse.earliest_arrival(3702.0) == 3702.0
+
+
+def test_news_that_lay_in_the_buffer_during_a_pause_is_still_newer_than_what_came_before(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an hour passes, shorter than the grace; what was read before it was ourselves."""
+    server.leader = "pod-a"
+    elector = make_elector(poll_interval=20, reconcile_interval=20, grace_period=3600)
+    elector.start()
+    server.wait_streams()
+    until(lambda: elector.status().counts.events == 1 and elector.status().counts.answers == 1)
+    server.push("pod-a")
+    until(lambda: elector.status().counts.events == 2)
+    later = now() + 1800
+    for module in ("stream", "elector", "poll", "dispatch"):
+        monkeypatch.setattr(f"elector_thread.{module}.now", lambda: later, raising=False)
+    monkeypatch.setattr(clock.Clock, "now", lambda _: later)
+    server.push("pod-b")
+    until(lambda: elector.status().counts.events == 3)
+    assert (elector.leader, elector.is_leader) == ("pod-b", False)
+
+
 def test_news_that_lay_in_the_buffer_during_a_pause_makes_no_leader(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

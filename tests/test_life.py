@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from elector_thread import Elector, Leadership, State
+from elector_thread import Elector, ElectorUnavailableError, Leadership, State
 from elector_thread.clock import now
 
 from .conftest import MakeElector
-from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer
+from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer, until
 
 
 def test_start_neither_blocks_nor_fails_without_an_elector() -> None:
@@ -70,6 +73,61 @@ def test_stop_is_prompt_while_get_hangs(server: ScriptedServer, make_elector: Ma
     assert elector.stop()
     assert now() - began < 1.0
     assert elector.status().counts.failures == 0
+
+
+def test_stop_while_connecting_is_prompt_and_nothing_to_report(
+    make_elector: MakeElector, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as listener, contextlib.ExitStack() as queue:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):  # more than the backlog holds: whoever comes now hears nothing
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        url = f"http://127.0.0.1:{address[1]}/"
+        elector = make_elector(get_url=url, sse_url=url, request_timeout=20.0, grace_period=60.0)
+        before = _connecting_to(address[1])
+        elector.start()
+        until(lambda: _connecting_to(address[1]) >= before + 2)
+        began = now()
+        assert elector.stop()
+        assert now() - began < 1.0
+    assert caplog.text == ""
+
+
+def _connecting_to(port: int) -> int:
+    """How many connections to ``port`` wait for an answer (state 02, SYN_SENT)."""
+    return Path("/proc/net/tcp").read_text().count(f":{port:04X} 02 ")
+
+
+def test_a_name_that_is_looked_up_for_ever_delays_neither_refresh_nor_stop(
+    make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, found, calls = threading.Event(), threading.Event(), []
+    look_up = socket.getaddrinfo
+
+    def slow(host: str, *args: Any, flags: int = 0, **options: Any) -> Any:
+        if not flags & socket.AI_NUMERICHOST:
+            calls.append(host)
+            looking.set()
+            found.wait(2 * PATIENCE)
+        return look_up(host, *args, flags=flags, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    began = now()
+    for _ in range(2):
+        with pytest.raises(ElectorUnavailableError, match="in time"):
+            Elector(get_url="http://slow.invalid/", request_timeout=0.05).refresh()
+    looking.clear()
+    elector = make_elector(get_url="http://slow.invalid/", request_timeout=20.0, grace_period=60.0)
+    elector.start()
+    assert looking.wait(PATIENCE)
+    assert elector.stop()
+    assert now() - began < PATIENCE / 2
+    found.set()
+    assert len(calls) == 3
 
 
 def test_stop_is_idempotent_and_harmless_before_start(make_elector: MakeElector) -> None:
@@ -243,6 +301,32 @@ elector.start()
 assert told.wait(10)
 """
     assert run_to_the_end(script) == (0, "stepped down False\n", "")
+
+
+def test_an_elector_that_nobody_kept_steps_down_at_exit_too(server: ScriptedServer) -> None:
+    server.leader = "pod-a"
+    script = f"""
+import gc, threading
+from elector_thread import Elector
+def set_up():
+    told = threading.Event()
+    elector = Elector(get_url={server.get_url!r}, identity="pod-a")
+    elector.on_elected(told.set)
+    elector.on_demoted(lambda: print("stepped down", flush=True))
+    elector.start()
+    assert told.wait(10)
+set_up()
+gc.collect()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stepped down\n", "")
 
 
 @pytest.mark.parametrize("use", ["refresh()", "start().wait_until_known(10)"])

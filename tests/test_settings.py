@@ -162,3 +162,19 @@ def test_ipv6_and_https_are_fine() -> None:
 def test_unknown_settings_are_a_type_error() -> None:
     with pytest.raises(TypeError, match="pol_interval"):
         Elector(pol_interval=5)  # type: ignore[call-arg]  # the point of the test
+
+
+@pytest.mark.parametrize(
+    "host", ["*host", ".host", "h..x", "h%zz", "ho\u2100st", "[::1", "\u00e9" + "b" * 70, "\\host"]
+)
+def test_a_host_that_nothing_can_be_sent_to_is_told_at_once_and_without_the_password(
+    host: str,
+) -> None:
+    url = f"http://user:s3cret@{host}:4040/"
+    for environ in ({}, {"ELECTOR_PATH": url.removeprefix("http://")}):
+        with pytest.raises(ConfigurationError, match="get_url") as caught:
+            resolve(environ, get_url=None if environ else url)
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "s3cret" not in str(error)
+            error = error.__context__

@@ -288,8 +288,10 @@ def test_credentials_are_sent_and_never_shown(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     url = f"http://user:secret@127.0.0.1:{server.port}/"
-    sidecar = Sidecar(settings_for(server, get_url=url, sse_url=url + "sse"))
+    query = "?token=secret"
+    sidecar = Sidecar(settings_for(server, get_url=url + query, sse_url=url + "sse" + query))
     sidecar.ask()
+    assert query in server.heads[0]
     assert "Authorization: Basic" in server.heads[0]
     server.on_get = Connection.reset
     errors = []
@@ -467,6 +469,41 @@ def test_abort_wakes_a_blocked_stream(
     assert reading.wait(5)
     sidecar.abort()
     assert ended.wait(5)
+
+
+def test_a_header_that_is_none_is_not_told_at_every_try(
+    server: ScriptedServer, sidecar: Sidecar, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    strange = JSON_HEAD + b"no header\r\n"
+    server.on_get = lambda connection: (
+        connection.send(answer(result("pod-a"), head=strange)),
+        connection.shut(),
+    )
+    assert sidecar.ask()[0] == "pod-a"
+    assert caplog.text == ""
+
+
+def test_abort_leaves_unread_what_is_still_in_store(
+    server: ScriptedServer, sidecar: Sidecar
+) -> None:
+    sent = threading.Event()
+    several = b"".join(chunk(b"data: " + b"x" * 1000 + b"\n\n") for _ in range(60))
+
+    def flood(connection: Connection) -> None:
+        connection.send(CHUNKED_SSE_HEAD + several)
+        sent.set()
+        connection.wait_gone()
+
+    server.on_stream = flood
+    got: list[str] = []
+    with sidecar.open_stream() as stream:
+        assert sent.wait(5)
+        sidecar.abort()
+        with contextlib.suppress(ExchangeFailed):
+            for batch in stream:
+                got += batch
+    assert len(got) < 60
 
 
 @pytest.mark.parametrize("exchange", ["ask", "open_stream"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -68,3 +69,16 @@ def test_an_unknown_authority_is_refused(tls_server: ScriptedServer) -> None:
     elector = Elector(get_url=tls_server.get_url)
     with pytest.raises(ElectorUnavailableError, match="certificate"):
         elector.refresh()
+
+
+def test_stop_is_prompt_during_the_handshake() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        elector = Elector(get_url=url, sse_url=url, request_timeout=20.0, grace_period=60.0)
+        elector.start()
+        with listener.accept()[0] as one, listener.accept()[0] as other:
+            assert one.recv(1), "the client's hello"
+            assert other.recv(1)
+            began = now()
+            assert elector.stop()
+            assert now() - began < 1.0

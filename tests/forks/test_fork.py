@@ -21,7 +21,7 @@ import pytest
 from elector_thread import Elector, Leadership, State, configure, default, default_elector
 from elector_thread import elector as elector_module
 from tests.conftest import MakeElector
-from tests.scripted import Connection, ScriptedServer, answer, result
+from tests.scripted import Connection, ScriptedServer, answer, result, until
 
 from . import c_forks
 from .children import (
@@ -82,6 +82,27 @@ def assert_still_served(elector: Elector, server: ScriptedServer) -> None:
     server.push("pod-z")
     assert heard.wait(PATIENCE)
     assert not elector.is_leader
+
+
+@pytest.mark.parametrize("read", ["state", "leader", "status"])
+def test_the_first_look_in_the_child_is_unknown_however_quick_the_elector_answers(
+    leader: Elector, read: str
+) -> None:
+    start = Elector.start
+
+    def start_and_know(elector: Elector) -> Elector:
+        start(elector)
+        until(lambda: elector.is_leader)
+        return elector
+
+    def look() -> tuple[bool, bool]:
+        Elector.start = start_and_know  # type: ignore[method-assign]  # in the child alone
+        first = getattr(leader, read)
+        if read == "status":
+            first = first().state
+        return first in (State.UNKNOWN, None), leader.is_leader
+
+    assert in_child(look) == (True, True)
 
 
 class TestTheChild:
