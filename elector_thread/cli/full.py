@@ -34,8 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         code = build()(args=list(arguments), prog_name="elector-thread", standalone_mode=False)
     except ClickException as error:
-        problem = error.format_message()  # type: ignore[attr-defined]  # both clicks have it
-        console.complain(arguments[0], f"{problem} See elector-thread {arguments[0]} --help")
+        problem = error.format_message().rstrip(".")  # type: ignore[attr-defined]  # both clicks have it
+        console.complain(arguments[0], f"{problem}. See elector-thread {arguments[0]} --help")
         return console.BAD_USAGE
     except typer.Abort:
         return console.INTERRUPTED

@@ -57,7 +57,8 @@ def free_port() -> int:
 
 
 def environment(*sources: Mapping[str, str], identity: str = "pod-a") -> dict[str, str]:
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", "ELECTOR_THREAD_IDENTITY": identity}
+    env = {**os.environ, "ELECTOR_THREAD_IDENTITY": identity}
+    env.pop("PYTHONUNBUFFERED", None)  # it tears a printed line from its end; they flush themselves
     for source in sources:
         env.update(source)
     return env

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from elector_thread.local import LocalElector
 
@@ -221,10 +223,11 @@ def test_fits_and_can_be_read(page: Page, local: LocalElector) -> None:
     for width in (375, 1100):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.emulate_media(color_scheme="light")
-        assert page.evaluate(CONTRASTS) == []
-        page.emulate_media(color_scheme="dark")
-        assert page.evaluate(CONTRASTS) == []
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            with contextlib.suppress(PlaywrightTimeout):  # the new colours may take a frame or two
+                page.wait_for_function(f"({CONTRASTS})().length === 0", timeout=2000)
+            assert page.evaluate(CONTRASTS) == []
 
 
 CONTRASTS = """
