@@ -165,9 +165,11 @@ def test_get_wins_over_a_silent_stream(server: ScriptedServer, make_elector: Mak
     elector = make_elector().start()
     eventually(elector, State.LEADER)
     server.wait_streams()
-    server.leader = "pod-b"  # and the stream, still open, never says so
-    ended = threading.Event()
+    began, ended = threading.Event(), threading.Event()
+    elector.on_elected(began.set)
     elector.on_demoted(ended.set)
+    assert began.wait(PATIENCE)
+    server.leader = "pod-b"  # and the stream, still open, never says so
     assert ended.wait(PATIENCE)
     assert elector.leader == "pod-b"
     assert len(server.streams) == 1, "a silent stream is not reconnected"

@@ -47,9 +47,10 @@ def test_stream_and_get_and_a_prompt_stop(tls_server: ScriptedServer) -> None:
     elector = Elector(get_url=tls_server.get_url, sse_url=tls_server.sse_url, identity="pod-a")
     with elector:
         tls_server.wait_streams()
-        assert elector.wait_until_leader(PATIENCE)
-        ended = threading.Event()
+        began, ended = threading.Event(), threading.Event()
+        elector.on_elected(began.set)
         elector.on_demoted(ended.set)
+        assert began.wait(PATIENCE)
         tls_server.push("pod-b")
         assert ended.wait(PATIENCE)
         began = now()
