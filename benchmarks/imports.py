@@ -1,6 +1,8 @@
 """What ``import elector_thread`` costs, against importing its dependencies alone.
 
-Fresh interpreters, in turn; each one times its own import statement.
+Fresh interpreters. Each imports the dependencies first and the library right after, so
+that both are timed on the same machine at the same moment: the library's own import is
+everything up to the end of the second.
 """
 
 from __future__ import annotations
@@ -15,25 +17,32 @@ from .table import Row
 
 __all__ = ["measure"]
 
-PAIRS = 30
-OURS = "elector_thread"
-DEPENDENCIES = "requests, sseclient, tenacity"
-TIMED = "from time import perf_counter as t; s = t(); import {}; print(t() - s)"
+PROCESSES = 50
+TIMED = """
+from time import perf_counter
+began = perf_counter()
+import requests, sseclient, tenacity
+halfway = perf_counter()
+import elector_thread
+print(perf_counter() - began, halfway - began)
+"""
 
 
 def measure() -> list[Row]:
-    package = importlib.util.find_spec(OURS)
+    package = importlib.util.find_spec("elector_thread")
     assert package is not None
     for folder in package.submodule_search_locations or ():
         compileall.compile_dir(folder, quiet=1)  # as an installation does, dependencies' too
-    _import(OURS)  # once uncounted: fills the system's cache
-    pairs = [(_import(OURS), _import(DEPENDENCIES)) for _ in range(PAIRS)]
+    _import()  # once uncounted: fills the system's cache
+    pairs = [_import() for _ in range(PROCESSES)]
     ours, theirs = (median(pair[i] for pair in pairs) for i in (0, 1))
     ratio = median(a / b for a, b in pairs)
     what = "import elector_thread, vs requests + sseclient + tenacity"
     return [Row(what, f"{ours * 1e3:.0f} ms", f"{theirs * 1e3:.0f} ms", ratio, "x", 1.1)]
 
 
-def _import(what: str) -> float:
-    command = [sys.executable, "-c", TIMED.format(what)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def _import() -> tuple[float, float]:
+    command = [sys.executable, "-c", TIMED]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    ours, theirs = map(float, run.stdout.split())
+    return ours, theirs

@@ -20,7 +20,6 @@ from .model import (
     Change,
     Confirmation,
     Elected,
-    Input,
     LeaderChange,
     Seat,
     Snapshot,
@@ -94,25 +93,30 @@ class Cell:
         with self._lock:
             if epoch != self._epoch:
                 return
-            instant = self.now()
-            self._apply([Confirmation(name, at, instant, pushed) for name in leaders])
+            instant = self._clock.now()
+            after = self.snapshot
+            changes: tuple[Change, ...] = ()
+            for name in leaders:
+                after, more = advance(after, Confirmation(name, at, instant, pushed))
+                changes += more
+            self._become(after, changes)
 
     def tick(self) -> None:
         """Let time pass: publishes the end of a leadership that has run out."""
         with self._lock:
-            self._apply([Tick(self.now())])
+            self._become(*advance(self.snapshot, Tick(self.now())))
 
     def seat(self, epoch: int, held: bool) -> None:
         """This process took or lost the pod's one seat (``scope="process"``)."""
         with self._lock:
             if epoch == self._epoch:
-                self._apply([Seat(held, self.now())])
+                self._become(*advance(self.snapshot, Seat(held, self.now())))
 
     def end_epoch(self) -> None:
         """The life is over: nothing is known any more, and what it still hears is void."""
         with self._lock:
             self._epoch += 1
-            self._apply([Stopped(self.now())])
+            self._become(*advance(self.snapshot, Stopped(self.now())))
             self._pending.clear()
             self._touch()
 
@@ -152,13 +156,9 @@ class Cell:
 
     # --- with the lock held --------------------------------------------------------
 
-    def _apply(self, inputs: Sequence[Input]) -> None:
+    def _become(self, after: Snapshot, changes: tuple[Change, ...]) -> None:
         """The snapshot is replaced first of all: with that one assignment, state and token flip."""
-        before = after = self.snapshot
-        changes: list[Change] = []
-        for given in inputs:
-            after, more = advance(after, given)
-            changes += more
+        before = self.snapshot
         if after is before:
             return
         self.snapshot = after

@@ -14,21 +14,24 @@ from math import inf
 from threading import Event
 from typing import NamedTuple
 
-__all__ = ["CLOCK", "Clock", "Pulse", "now"]
+__all__ = ["CLOCK", "WHICH", "Clock", "Pulse", "now", "read_clock"]
 
 
-def _best_clock() -> Callable[[], float]:
-    """A C function without a Python frame of its own: `is_leader` calls it at every read."""
+def _best_clock() -> tuple[Callable[..., float], tuple[int, ...]]:
     if not hasattr(time, "CLOCK_BOOTTIME"):  # pragma: no cover - not Linux, for development only
-        return time.monotonic
+        return time.monotonic, ()
     try:
         time.clock_gettime(time.CLOCK_BOOTTIME)
     except OSError:  # pragma: no cover - a sandbox that knows the name, not the clock
-        return time.monotonic
-    return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        return time.monotonic, ()
+    return time.clock_gettime, (time.CLOCK_BOOTTIME,)
 
 
-now = _best_clock()
+read_clock, WHICH = _best_clock()
+"""``read_clock(*WHICH)`` is `now()` at its cheapest, for `is_leader`, which is read all the
+time: one call of a C function, with its arguments packed already."""
+
+now = partial(read_clock, *WHICH)
 """Seconds on the library's clock."""
 
 
@@ -38,9 +41,8 @@ class Clock:
     The state and its tokens take it from here; where nanoseconds count, `now` is called.
     """
 
-    def now(self) -> float:
-        """Seconds that never step back."""
-        return now()
+    now = staticmethod(now)
+    """Seconds that never step back."""
 
     def wait(self, event: Event, seconds: float | None) -> None:
         """Wait for ``event``, at most ``seconds``; None: as long as it takes."""

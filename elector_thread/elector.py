@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 from . import forks
 from .callbacks import adapt
 from .cell import Cell
-from .clock import now
+from .clock import WHICH, now, read_clock
 from .dispatch import Kind, Registry
 from .errors import ConfigurationError, ElectorUnavailableError
 from .failures import ExchangeFailed
@@ -241,7 +241,7 @@ class Elector:
         True only while the newest confirmation names this identity and is younger
         than the grace period, by a clock that counts suspended time.
         """
-        if now() < self._cell.snapshot.lead_until:  # the cell's clock, without the detour
+        if read_clock(*WHICH) < self._cell.snapshot.lead_until:  # the cell's clock, no detour
             return True
         if self._dormant:
             self._come_alive()

@@ -227,7 +227,7 @@ class MeteredReader(io.RawIOBase):
         timeout = self._link.remaining()
         if timeout is not None or self._sock.gettimeout() is not None:
             self._sock.settimeout(timeout)
-        count: int = self._raw.readinto(buffer)
+        count = self._sock.recv_into(buffer)
         self._link.spend(count)
         return count
 

@@ -6,10 +6,9 @@ Every instant here is a number of seconds on the library's own clock
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 __all__ = [
     "Change",
@@ -49,7 +48,6 @@ class LeaderChange(NamedTuple):
 # --- what the state machine remembers ------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that is known at one moment; replaced as a whole, never changed.
 
@@ -63,17 +61,44 @@ class Snapshot:
     number: how many leaderships there have been; the current one's number while leading.
     exclusive: whether the pod's leadership needs the pod's one seat (``scope="process"``).
     seated: whether this process may take it up: always, unless ``exclusive``.
+
+    Frozen by the type checker. One is made between every event and `is_leader`, which reads
+    a slot of it: no dataclass is made as fast when frozen, and no named tuple read as fast.
     """
 
-    identity: str
-    grace: float
-    leader: str | None = None
-    confirmed_at: float = -inf
-    known_until: float = -inf
-    lead_until: float = -inf
-    number: int = 0
-    exclusive: bool = False
-    seated: bool = True
+    __slots__ = (
+        "confirmed_at",
+        "exclusive",
+        "grace",
+        "identity",
+        "known_until",
+        "lead_until",
+        "leader",
+        "number",
+        "seated",
+    )
+
+    def __init__(
+        self,
+        identity: str,
+        grace: float,
+        leader: str | None = None,
+        confirmed_at: float = -inf,
+        known_until: float = -inf,
+        lead_until: float = -inf,
+        number: int = 0,
+        exclusive: bool = False,
+        seated: bool = True,
+    ) -> None:
+        self.identity: Final = identity
+        self.grace: Final = grace
+        self.leader: Final = leader
+        self.confirmed_at: Final = confirmed_at
+        self.known_until: Final = known_until
+        self.lead_until: Final = lead_until
+        self.number: Final = number
+        self.exclusive: Final = exclusive
+        self.seated: Final = seated
 
 
 # --- what can happen to it -----------------------------------------------------------
@@ -121,9 +146,22 @@ Input: TypeAlias = Confirmation | Tick | Seat | Stopped
 # --- what follows from it ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class _Numbered:
-    number: int
+    """Leadership ``number`` and what became of it. Equal only within a class, unlike tuples."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number: Final = number
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.number == self.number
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.number))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.number})"
 
 
 class Elected(_Numbered):

@@ -30,7 +30,12 @@ def advance(snapshot: Snapshot, given: Input) -> tuple[Snapshot, tuple[Change, .
     Time comes first: a leadership that ran out before ``given.now`` is over,
     even when the very next word names us again. That is then a new leadership.
     """
-    current, expiry = _expire(snapshot, given.now)
+    current = snapshot
+    expiry: tuple[Change, ...] = ()
+    if given.now >= deadline(snapshot):
+        current, expiry = _settle(
+            snapshot, snapshot.leader, snapshot.confirmed_at, -inf, snapshot.seated
+        )
     if isinstance(given, Confirmation):
         current, changes = _confirm(current, given)
     elif isinstance(given, Seat):
@@ -40,7 +45,7 @@ def advance(snapshot: Snapshot, given: Input) -> tuple[Snapshot, tuple[Change, .
     elif isinstance(given, Stopped):
         current, changes = _settle(current, None, -inf, -inf, not current.exclusive)
     else:
-        changes = ()
+        return current, expiry
     return current, expiry + changes
 
 
@@ -66,18 +71,14 @@ def unknowing(snapshot: Snapshot) -> Snapshot:
     return _settle(snapshot, None, -inf, -inf, not snapshot.exclusive)[0]
 
 
-def _expire(snapshot: Snapshot, now: float) -> tuple[Snapshot, tuple[Change, ...]]:
-    if now < deadline(snapshot):
-        return snapshot, ()
-    return _settle(snapshot, snapshot.leader, snapshot.confirmed_at, -inf, snapshot.seated)
-
-
 def _confirm(snapshot: Snapshot, word: Confirmation) -> tuple[Snapshot, tuple[Change, ...]]:
     if _is_outdated(snapshot, word):
         return snapshot, ()
-    until = word.at + snapshot.grace
-    confirmed, changes = _settle(snapshot, word.leader, word.at, until, snapshot.seated)
-    return confirmed, changes + _leader_change(snapshot.leader, word.leader)
+    previous, leader, at = snapshot.leader, word.leader, word.at
+    confirmed, changes = _settle(snapshot, leader, at, at + snapshot.grace, snapshot.seated)
+    if leader is None or leader == previous:
+        return confirmed, changes
+    return confirmed, (*changes, LeaderChange(previous, leader))
 
 
 def _is_outdated(snapshot: Snapshot, word: Confirmation) -> bool:
@@ -85,12 +86,6 @@ def _is_outdated(snapshot: Snapshot, word: Confirmation) -> bool:
     if word.at + snapshot.grace <= word.now or word.at < snapshot.confirmed_at:
         return True
     return word.at == snapshot.confirmed_at and not word.pushed
-
-
-def _leader_change(previous: str | None, current: str | None) -> tuple[Change, ...]:
-    if current is None or current == previous:
-        return ()
-    return (LeaderChange(previous, current),)
 
 
 def _settle(
@@ -103,15 +98,15 @@ def _settle(
     led = before.lead_until > -inf
     leads = leader == before.identity and seated and known_until > -inf
     after = Snapshot(
-        identity=before.identity,
-        grace=before.grace,
-        leader=leader,
-        confirmed_at=confirmed_at,
-        known_until=known_until,
-        lead_until=known_until if leads else -inf,
-        number=before.number + 1 if leads and not led else before.number,
-        exclusive=before.exclusive,
-        seated=seated,
+        before.identity,
+        before.grace,
+        leader,
+        confirmed_at,
+        known_until,
+        known_until if leads else -inf,
+        before.number + 1 if leads and not led else before.number,
+        before.exclusive,
+        seated,
     )
     if leads == led:
         return after, ()

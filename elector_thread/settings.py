@@ -7,12 +7,12 @@ once, by name; nothing later needs to doubt a setting.
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from string import ascii_letters, digits
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
@@ -27,11 +27,10 @@ DEFAULTS = {
 }
 SCOPES = ("pod", "process")
 WHEN_UNCONFIGURED = ("error", "lead", "follow")
-_HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]*", re.IGNORECASE).fullmatch
+_HOST_CHARACTERS = frozenset(ascii_letters + digits + "._-")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Settings:
+class Settings(NamedTuple):
     """Everything an elector needs to know. All numbers are seconds.
 
     get_url, sse_url: where to ask and where to listen; both None when nothing is
@@ -290,4 +289,4 @@ def _is_host(host: str) -> bool:
         name = host.encode("idna").decode()
     except UnicodeError:
         return False
-    return _HOST(name) is not None
+    return name[:1] not in ("", ".") and _HOST_CHARACTERS.issuperset(name)

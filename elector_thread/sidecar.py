@@ -307,24 +307,22 @@ class EventStream:
         return data
 
     def __iter__(self) -> Iterator[list[str]]:
+        """Wait for an event, then give those that came with it, and again."""
         failure: ExchangeFailed | None = None
+        batch: list[str] = []
         try:
-            while batch := self._next_batch():
+            for event in self._events:
+                if event.event == "message":  # as everywhere: named events are something else
+                    batch.append(event.data)
+                if batch and not self._blocks.more:
+                    yield batch
+                    batch = []
+            if batch:
                 yield batch
         except (RequestException, HTTPError, OSError, ValueError) as error:
             failure = failure_from(error)
         if failure is not None:
             raise failure
-
-    def _next_batch(self) -> list[str]:
-        """Wait for an event, then take those that came with it; empty at the end."""
-        batch: list[str] = []
-        for event in self._events:
-            if event.event == "message":  # as everywhere: named events are something else
-                batch.append(event.data)
-            if batch and not self._blocks.more:
-                break
-        return batch
 
     def __enter__(self) -> Self:
         return self

@@ -26,8 +26,8 @@ peer's chunk header claims, and 2**40 is a valid claim."""
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _PLAIN_EVENT = re.compile(rb"data: [\x20-\x7e]*\n\n").fullmatch
-_decode = json.JSONDecoder().decode
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_decode = json.JSONDecoder().raw_decode
+_JSON_SPACE = " \t\n\r"
 
 
 class Malformed(ValueError):
@@ -60,6 +60,7 @@ class EventBlocks(Iterator[bytes]):
         self._lines: list[bytes] = []  # the current event's lines, complete ones
         self._size = 0  # their bytes
         self._rest = b""  # the line still under way
+        self._between = False  # nothing is under way: the next byte begins an event
         self._barren = 0  # bytes since the last whole event
         self._at_start = True  # a byte order mark may still come
         self._after_cr = False  # the last byte was CR: an LF now belongs to it
@@ -74,6 +75,11 @@ class EventBlocks(Iterator[bytes]):
             chunk = self._read1(READ_SIZE)
             if not chunk:
                 raise StopIteration  # an event cut short is no event
+            if self._between and _PLAIN_EVENT(chunk):
+                # what the sidecar sends; a shortcut to what the long way would give, since
+                # this is on the way from the wire to `is_leader`
+                self._barren = 0
+                return chunk
             self._feed(chunk)
         return self._ready.popleft()
 
@@ -82,12 +88,6 @@ class EventBlocks(Iterator[bytes]):
 
     def _feed(self, chunk: bytes) -> None:
         self._barren += len(chunk)
-        if _PLAIN_EVENT(chunk) and self._is_between_events():
-            # what the sidecar sends; a shortcut to what the long way would give, since
-            # this is on the way from the wire to `is_leader`
-            self._ready.append(chunk)
-            self._barren = 0
-            return
         text = self._without_bom(chunk)
         if self._after_cr and text.startswith(b"\n"):
             text, self._after_cr = text[1:], False
@@ -99,9 +99,7 @@ class EventBlocks(Iterator[bytes]):
         for line in lines:
             self._take(line)
         self._check_size()
-
-    def _is_between_events(self) -> bool:
-        return not (self._at_start or self._rest or self._lines or self._after_cr)
+        self._between = not (self._at_start or self._rest or self._lines or self._after_cr)
 
     def _without_bom(self, chunk: bytes) -> bytes:
         if not self._at_start:
@@ -159,11 +157,14 @@ def parse_leader(body: bytes | str) -> str | None:
     """
     try:
         text = body.decode("utf-8-sig") if isinstance(body, bytes) else body
-        answer = _decode(text)
+        text = text.strip(_JSON_SPACE)
+        answer, end = _decode(text)
     except RecursionError:  # 64 KB of "[": not a ValueError
         raise Malformed("expected a JSON object with a name, got one nested too deeply") from None
     except ValueError:
         raise Malformed(f"expected JSON, got {printable(body)}") from None
+    if end != len(text):
+        raise Malformed(f"expected JSON, got {printable(body)}")
     if not isinstance(answer, dict):
         raise Malformed(f"expected a JSON object, got {printable(body)}")
     if not answer:
@@ -179,5 +180,5 @@ def printable(text: bytes | str, limit: int = 120) -> str:
     head = text[: limit + 1]
     if isinstance(head, bytes):
         head = head.decode("utf-8", "replace")
-    quoted = _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], head[:limit])
+    quoted = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in head[:limit])
     return f'"{quoted}…"' if len(head) > limit else f'"{quoted}"'

@@ -35,9 +35,7 @@ COLOURS = {OK: "32", NOTE: "36", MEND: "1;31"}
 
 PLATFORM = ("ELECTOR_GET_URL", "ELECTOR_SSE_URL", "ELECTOR_PATH")
 PREFIX = "ELECTOR_THREAD_"
-OURS = {
-    name.upper() for name in Settings.__dataclass_fields__ if name not in ("get_url", "sse_url")
-}
+OURS = {name.upper() for name in Settings._fields if name not in ("get_url", "sse_url")}
 PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 MANIFEST = "set 'spec.leaderElection: true' in the NAIS manifest and deploy"
