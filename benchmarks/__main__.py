@@ -40,7 +40,8 @@ def main() -> int:
         return 0
     print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}\n")
     print(rendered(rows))
-    print(f"\n{sum(row.held for row in rows)} of {len(rows)} held, in {took:.0f} s")
+    judged = [row.held for row in rows if row.held is not None]
+    print(f"\n{sum(judged)} of {len(judged)} held, in {took:.0f} s")
     return 0
 
 

@@ -1,8 +1,12 @@
 """From an event on the wire to `is_leader`, and to the first line of ``on_elected``.
 
-This process is the raw-socket server; two others listen: one by the library, one by
-a bare ``recv`` loop. They take turns. Clocks are CLOCK_MONOTONIC, which processes share:
-the server reads it right before each send, the listener when it knows.
+This process is the raw-socket server. Three others listen: a bare ``recv`` loop, sseclient-py
+reading through `normalise` (no more than that: what any client of this kind pays), and the
+library. They take turns. Clocks are CLOCK_MONOTONIC, which processes share: the server
+reads it right before each send, the listener when it knows.
+
+Twice: on a machine that is awake, where the server spins between two events, and on one
+that idles for milliseconds in between, so that everything the listener touches is cold.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from statistics import median
 
 from .server import OTHER, RawElector, event
@@ -22,9 +27,11 @@ from .table import Row
 __all__ = ["measure"]
 
 ME = "me"
-ROUNDS = 400
-WARM_UP = 50
-PAUSE = 0.002  # seconds between events at least, so that the listener sleeps again
+TURNS = 20  # of each listener
+EVENTS = 25  # in a turn
+UNCOUNTED = 3  # of them: the one before was somebody else's
+AWAKE = 0.0003  # seconds between events at least
+IDLE = 0.002
 
 
 class Listener:
@@ -47,16 +54,20 @@ class Listener:
         )
         self._peer = streams.get(timeout=20)
 
-    def round(self) -> list[float]:
-        """One election: the microseconds from the send to each of the listener's stamps."""
+    def turn(self, pause: Callable[[], None]) -> list[list[float]]:
+        """Some elections: for each, the microseconds from the send to the listener's stamps."""
+        return [self._election(pause) for _ in range(EVENTS)][UNCOUNTED:]
+
+    def _election(self, pause: Callable[[], None]) -> list[float]:
+        pause()
         sent = self._send(ME)
         stamps = [(stamp - sent) * 1e6 for stamp in self._stamps()]
+        pause()
         self._send(OTHER)
         self._stamps()
         return stamps
 
     def _send(self, name: str) -> float:
-        time.sleep(PAUSE * random.uniform(1, 2))
         data = event(name)
         sent = time.monotonic()
         self._peer.sendall(data)
@@ -73,20 +84,45 @@ class Listener:
 
 
 def measure() -> list[Row]:
-    bare, ours = Listener("bare"), Listener("elector")
+    listeners = {kind: Listener(kind) for kind in ("bare", "sseclient", "elector")}
     try:
-        pairs = [(bare.round(), ours.round()) for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
+        awake = _elections(listeners, _stay_awake)
+        idle = _elections(listeners, lambda: time.sleep(IDLE * random.uniform(1, 2)))
     finally:
-        bare.close()
-        ours.close()
-    yardstick = median(known[0] for known, _ in pairs)
-    rows = []
-    for index, what, bound in ((0, "is_leader", 2), (1, "the first line of on_elected", 5)):
-        value = median(stamps[index] for _, stamps in pairs)
-        what = f"event on the wire to {what}, vs socket.recv"
-        shown = (f"{value:.0f} us", f"{yardstick:.0f} us")
-        rows.append(Row(what, *shown, value / yardstick, "x", bound))
-    return rows
+        for listener in listeners.values():
+            listener.close()
+    return [*_rows(awake, "awake"), *_rows(idle, "idle")]
+
+
+def _stay_awake() -> None:
+    until = time.monotonic() + AWAKE * random.uniform(1, 2)
+    while time.monotonic() < until:
+        pass
+
+
+def _elections(
+    listeners: dict[str, Listener], pause: Callable[[], None]
+) -> dict[str, list[list[float]]]:
+    elections: dict[str, list[list[float]]] = {kind: [] for kind in listeners}
+    for _ in range(TURNS):
+        for kind, listener in listeners.items():
+            elections[kind] += listener.turn(pause)
+    return elections
+
+
+def _rows(elections: dict[str, list[list[float]]], machine: str) -> list[Row]:
+    yardstick = median(bare for (bare,) in elections["bare"])
+    shown = f"{yardstick:.0f} us"
+
+    def row(what: str, value: float, bound: float | None) -> Row:
+        what = f"event to {what}, machine {machine}, vs socket.recv"
+        return Row(what, f"{value:.0f} us", shown, value / yardstick, "x", bound)
+
+    return [
+        row("sseclient alone", median(heard for (heard,) in elections["sseclient"]), None),
+        row("is_leader", median(known for known, _ in elections["elector"]), 2),
+        row("on_elected", median(begun for _, begun in elections["elector"]), 5),
+    ]
 
 
 # --- the listening processes --------------------------------------------------------------
@@ -109,25 +145,41 @@ def _listen_bare(port: int) -> None:
     thread.join()
 
 
+def _listen_by_sseclient(port: int) -> None:
+    """For comparison: a thread that reads whole events, and looks for the name."""
+    import requests
+    from sseclient import SSEClient
+
+    from elector_thread.wire import normalise
+
+    def run() -> None:
+        response = requests.get(f"http://127.0.0.1:{port}/sse", stream=True)
+        for one in SSEClient(normalise(response.raw.read1)).events():
+            found = '"me"' in one.data
+            print(time.monotonic() if found else "", flush=True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
 def _listen(port: int) -> None:
     """The library: stamps when the state has flipped, and in the first line of the callback."""
     from elector_thread import Elector
     from elector_thread.cell import Cell
-    from elector_thread.model import Snapshot
 
     base = f"http://127.0.0.1:{port}/"
     intervals = {"poll_interval": 300, "reconcile_interval": 300, "grace_period": 1000}
     elector = Elector(get_url=base, sse_url=f"{base}sse", identity=ME, **intervals)
     known = 0.0
 
-    def replaced(cell: Cell, snapshot: Snapshot) -> None:
+    def assign(cell: Cell, name: str, value: object) -> None:
         nonlocal known
-        vars(cell)["snapshot"] = snapshot
-        if snapshot.lead_until > 0:
-            known = time.monotonic()
+        object.__setattr__(cell, name, value)
+        if name == "snapshot" and cell.snapshot.lead_until > 0:
+            known = time.monotonic()  # after the one assignment with which the state flips
 
-    # a data descriptor: sees the one assignment with which the state flips
-    Cell.snapshot = property(lambda cell: vars(cell)["snapshot"], replaced)  # type: ignore[assignment]
+    Cell.__setattr__ = assign  # type: ignore[method-assign,assignment]  # to see that assignment
 
     def elected() -> None:
         began = time.monotonic()
@@ -140,4 +192,5 @@ def _listen(port: int) -> None:
 
 
 if __name__ == "__main__":
-    {"bare": _listen_bare, "elector": _listen}[sys.argv[1]](int(sys.argv[2]))
+    listen = {"bare": _listen_bare, "sseclient": _listen_by_sseclient, "elector": _listen}
+    listen[sys.argv[1]](int(sys.argv[2]))

@@ -14,7 +14,8 @@ class Row:
 
     value, yardstick: medians, in the row's own unit, as text for people.
     figure: the number that the bound is about (a ratio, a count, megabytes).
-    bound: its limit; at_least: whether that is a floor rather than a ceiling.
+    bound: its limit, None for what is only shown for comparison; at_least: whether that is
+        a floor rather than a ceiling.
     """
 
     what: str
@@ -22,11 +23,13 @@ class Row:
     yardstick: str
     figure: float
     unit: str
-    bound: float
+    bound: float | None
     at_least: bool = False
 
     @property
-    def held(self) -> bool:
+    def held(self) -> bool | None:
+        if self.bound is None:
+            return None
         return self.figure >= self.bound if self.at_least else self.figure <= self.bound
 
 
@@ -42,8 +45,7 @@ def rendered(rows: list[Row]) -> str:
             row.value,
             row.yardstick,
             f"{_number(row.figure)}{row.unit}",
-            f"{'>=' if row.at_least else '<='} {_number(row.bound)}{row.unit}",
-            "yes" if row.held else "NO",
+            *_judged(row),
         )
         for row in rows
     ]
@@ -53,6 +55,13 @@ def rendered(rows: list[Row]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in [head, ruler, *body]
     )
+
+
+def _judged(row: Row) -> tuple[str, str]:
+    if row.bound is None:
+        return "", ""
+    bound = f"{'>=' if row.at_least else '<='} {_number(row.bound)}{row.unit}"
+    return bound, "yes" if row.held else "NO"
 
 
 def _number(value: float) -> str:
