@@ -75,15 +75,42 @@ class Link:
     garbage may close an old socket at any allocation. Deadline and allowance belong
     to the thread that runs the exchange. It alone writes `_look_up`, under `_lock` and
     before it looks at `_cut`, so that `cut` ends the wait for it or it does not wait.
+
+    Threads that share a link take turns: `_taken` says whether one has it, `_turn` is
+    the lock's condition. A wait for one's turn ends with `cut` as well: whoever has it may
+    be the very thread that cuts, in a signal handler, and go on only afterwards.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._turn = threading.Condition(self._lock)
+        self._taken = False
         self._socket: socket.socket | None = None
         self._cut = False
         self._look_up: _LookUp | None = None  # one at a time: a hanging one is waited for again
         self._deadline = inf
         self._allowance = ALLOWANCE
+
+    def take_turn(self) -> None:
+        """Wait until nobody else has an exchange under way; LimitReached once cut."""
+        with self._turn:
+            while self._taken and not self._cut:
+                self._turn.wait()
+            if self._cut:
+                raise LimitReached("stopped")
+            self._taken = True
+
+    def take_free_turn(self) -> bool:
+        """Take the turn if nobody has it, even after `cut`; False if somebody does."""
+        with self._turn:
+            was_taken, self._taken = self._taken, True
+            return not was_taken
+
+    def end_turn(self) -> None:
+        """Let the next one have its turn."""
+        with self._turn:
+            self._taken = False
+            self._turn.notify()
 
     def arm(self, seconds: float) -> None:
         """Begin an exchange that must be over in ``seconds``."""
@@ -141,6 +168,7 @@ class Link:
         """End whatever goes on, wake a blocked read, and refuse every later exchange."""
         with self._lock:
             self._cut = True
+            self._turn.notify_all()
             if self._socket is not None:
                 _shut(self._socket)
             if self._look_up is not None:
@@ -153,6 +181,7 @@ class Link:
         Whoever held the lock is gone, and what is collected here later still enters it.
         """
         self._lock = threading.RLock()
+        self._turn = threading.Condition(self._lock)
         sock, self._socket = self._socket, None
         self._cut = True
         if sock is not None and (number := sock.detach()) >= 0:

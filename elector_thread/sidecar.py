@@ -28,7 +28,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from ._version import __version__
 from .clock import now
 from .failures import Dropped, ExchangeFailed, NoStream, failure_from
-from .link import Link, MeteredResponse
+from .link import LimitReached, Link, MeteredResponse
 from .settings import Settings
 from .wire import MAX_BYTES, READ_SIZE, normalise, parse_leader, printable
 
@@ -173,12 +173,11 @@ def _headers(accept: str) -> dict[str, str]:
 class Sidecar:
     """The elector beside this process, for one life: after `abort` every call fails.
 
-    `ask` may be called from several threads; `_asking` makes them take turns, so
+    `ask` may be called from several threads; their link makes them take turns, so
     that there is one keep-alive connection. `open_stream` belongs to the stream thread.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._asking = threading.Lock()
         self._get = _channel(settings.get_url, "application/json", settings)
         self._sse = _channel(settings.sse_url, "text/event-stream", settings)
         self._report = _channel(settings.report_url, "application/json", settings)
@@ -191,9 +190,13 @@ class Sidecar:
         """
         assert self._get is not None, "unconfigured electors do not ask"
         try:
-            with self._asking:
-                return self._ask_twice_if_dropped(self._get)
+            self._get.link.take_turn()
+        except LimitReached as stopped:
+            raise ExchangeFailed(str(stopped)) from None
+        try:
+            return self._ask_twice_if_dropped(self._get)
         finally:
+            self._get.link.end_turn()
             if self.aborted:
                 self.close()
 
@@ -269,11 +272,11 @@ class Sidecar:
 
     def close(self) -> None:
         """Close the idle GET connection. If it is not idle, whoever uses it does, after `abort`."""
-        if self._get is not None and self._asking.acquire(blocking=False):
+        if self._get is not None and self._get.link.take_free_turn():
             try:
                 self._get.drop()
             finally:
-                self._asking.release()
+                self._get.link.end_turn()
 
     @property
     def aborted(self) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,46 @@ def test_stop_is_prompt_while_get_hangs(server: ScriptedServer, make_elector: Ma
     assert elector.stop()
     assert now() - began < 1.0
     assert elector.status().counts.failures == 0
+
+
+def test_stop_by_a_signal_handler_is_prompt_while_the_main_thread_refreshes(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """The refresh cannot go on before the handler returns, and poll waits behind it."""
+    asked = threading.Event()
+    server.on_get = lambda connection: (asked.set(), connection.wait_gone())
+    elector = make_elector(request_timeout=20.0, grace_period=60.0)
+    stopped: list[tuple[bool, float]] = []
+
+    def stop(*_: object) -> None:
+        began = now()
+        stopped.append((elector.stop(timeout=PATIENCE), now() - began))
+
+    def interrupt() -> None:
+        asked.wait(PATIENCE)
+        elector.start()
+        until(lambda: "ask" in functions_of("elector-poll"))
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    interrupting = threading.Thread(target=interrupt)
+    try:
+        interrupting.start()
+        with pytest.raises(ElectorUnavailableError, match="stopped meanwhile"):
+            elector.refresh()
+        interrupting.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    (ended, took), *others = stopped
+    assert (ended, others) == (True, [])
+    assert took < 1.0
+
+
+def functions_of(thread: str) -> list[str]:
+    """What a thread is in at the moment, outermost last; nothing if there is no such thread."""
+    frames = sys._current_frames()
+    inner = [frames.get(one.ident) for one in threading.enumerate() if one.name == thread]
+    return [frame.f_code.co_name for one in inner if one for frame, _ in traceback.walk_stack(one)]
 
 
 def test_stop_while_connecting_is_prompt_and_nothing_to_report(

@@ -45,8 +45,8 @@ LOCKS = {
     "Journal._lock",
     "LeaderTask._lock",
     "Registry._lock",
-    "Sidecar._asking",
     "Link._lock",
+    "Link._turn",
     "seat._lock",
 }
 """Every lock of the library's. A fork is tried while each of them is held."""
