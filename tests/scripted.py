@@ -16,19 +16,8 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from elector_thread.clock import now
-
 PATIENCE = 10.0
 """Seconds after which a wait in a test is a failure."""
-
-
-def until(wanted: Callable[[], bool]) -> None:
-    """Wait for what no event tells: the one place where tests poll."""
-    pause = threading.Event()
-    give_up = now() + PATIENCE
-    while not wanted():
-        assert now() < give_up, "it did not happen in time"
-        pause.wait(0.005)
 
 
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from threading import Event
 
 import pytest
@@ -11,6 +10,7 @@ import elector_thread.poll
 from elector_thread import Elector
 
 from .conftest import MakeElector
+from .polling import until
 from .scripted import ScriptedServer
 
 HASTY = {
@@ -23,10 +23,7 @@ HASTY = {
 
 
 def wait_until_stuck(elector: Elector) -> None:
-    give_up = time.monotonic() + 10
-    while elector.status().alive:
-        assert time.monotonic() < give_up, "still counts as alive"
-        time.sleep(0.01)
+    until(lambda: not elector.status().alive, "it to count as stuck")
 
 
 def test_an_elector_that_was_never_started_or_was_stopped_is_alive(

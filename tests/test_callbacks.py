@@ -14,7 +14,8 @@ import pytest
 from elector_thread import Elector, LeaderChange, Leadership
 
 from .conftest import MakeElector
-from .scripted import PATIENCE, ScriptedServer, until
+from .polling import until
+from .scripted import PATIENCE, ScriptedServer
 
 
 class Journal:

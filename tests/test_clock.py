@@ -11,7 +11,8 @@ from elector_thread import State, clock
 from elector_thread.clock import Pulse, now
 
 from .conftest import MakeElector
-from .scripted import PATIENCE, ScriptedServer, chunk, event, until
+from .polling import until
+from .scripted import PATIENCE, ScriptedServer, chunk, event
 
 
 def test_the_clock_counts_suspended_time_where_the_system_can() -> None:

@@ -19,6 +19,7 @@ from elector_thread import (
 from elector_thread.clock import now
 
 from .conftest import MakeElector
+from .polling import until
 from .scripted import (
     CHUNKED_SSE_HEAD,
     PATIENCE,
@@ -28,7 +29,6 @@ from .scripted import (
     chunk,
     event,
     result,
-    until,
 )
 
 SHORT_GRACE = {"grace_period": 1.5, "request_timeout": 1.0}

@@ -11,6 +11,7 @@ import pytest
 from elector_thread import Leadership, State
 
 from .conftest import MakeElector
+from .polling import until
 from .scripted import (
     CHUNKED_SSE_HEAD,
     JSON_HEAD,
@@ -21,7 +22,6 @@ from .scripted import (
     ScriptedServer,
     answer,
     chunk,
-    until,
 )
 
 

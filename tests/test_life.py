@@ -18,7 +18,8 @@ from elector_thread import Elector, ElectorUnavailableError, Leadership, State
 from elector_thread.clock import now
 
 from .conftest import MakeElector
-from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer, until
+from .polling import until
+from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer
 
 
 def test_start_neither_blocks_nor_fails_without_an_elector() -> None:

@@ -17,7 +17,8 @@ from elector_thread.clock import now
 from elector_thread.seat import default_path
 
 from .conftest import FAST, MakeElector
-from .scripted import PATIENCE, ScriptedServer, until
+from .polling import until
+from .scripted import PATIENCE, ScriptedServer
 
 CHILD = """
 import sys

@@ -10,7 +10,8 @@ import pytest
 from elector_thread import Leadership
 
 from .conftest import MakeElector
-from .scripted import PATIENCE, ScriptedServer, until
+from .polling import until
+from .scripted import PATIENCE, ScriptedServer
 from .test_callbacks import Journal, leading, seen
 
 __all__ = ["seen"]

@@ -18,7 +18,7 @@ import pytest
 
 from elector_thread.local import LocalElector
 
-from ..scripted import until
+from ..polling import until
 
 PATIENCE = 15.0
 """Seconds for anything to happen."""

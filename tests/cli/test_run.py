@@ -15,7 +15,7 @@ import pytest
 
 from elector_thread.local import LocalElector
 
-from ..scripted import until
+from ..polling import until
 from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment, is_alive, wait_gone
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")

@@ -21,7 +21,8 @@ import pytest
 from elector_thread import Elector, Leadership, State, configure, default, default_elector
 from elector_thread import elector as elector_module
 from tests.conftest import MakeElector
-from tests.scripted import Connection, ScriptedServer, answer, result, until
+from tests.polling import until
+from tests.scripted import Connection, ScriptedServer, answer, result
 
 from . import c_forks
 from .children import (

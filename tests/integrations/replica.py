@@ -13,11 +13,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from elector_thread.local import LocalElector
+
+from ..polling import until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 15.0
@@ -36,18 +38,8 @@ def streams(local: LocalElector) -> int:
     return count
 
 
-def eventually(wanted: Callable[[], object], what: str, within: float = PATIENCE) -> None:
-    """The one place that polls: for what nobody signals."""
-    give_up = time.monotonic() + within
-    while not wanted():
-        assert time.monotonic() < give_up, f"expected {what} within {within:g} s"
-        time.sleep(0.02)
-
-
 def wait_streams(local: LocalElector, count: int) -> None:
-    eventually(
-        lambda: streams(local) == count, f"{count} streams at the elector, not {streams(local)}"
-    )
+    until(lambda: streams(local) == count, f"{count} streams at the elector, not {streams(local)}")
 
 
 def free_port() -> int:
@@ -140,7 +132,7 @@ class Replica:
             answer = self.get()[1]
             return (answer["leader"], answer["is_leader"]) == (leader, is_leader)
 
-        eventually(told, f"the page to say that {leader} leads", SWITCH)
+        until(told, f"the page to say that {leader} leads", SWITCH)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

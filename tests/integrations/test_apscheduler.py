@@ -17,8 +17,9 @@ from elector_thread.integrations.apscheduler import Binding, bind
 from elector_thread.local import LocalElector
 
 from ..conftest import MakeElector
+from ..polling import until
 from ..scripted import ScriptedServer
-from .replica import PATIENCE, SWITCH, Replica, environment, eventually, wait_streams
+from .replica import PATIENCE, SWITCH, Replica, environment, wait_streams
 
 
 def test_the_example_runs_jobs_on_the_leader_alone(local: LocalElector) -> None:
@@ -84,7 +85,7 @@ def test_a_scheduler_started_while_leading_runs(
 ) -> None:
     binding = bind(elector, scheduler)
     lead(elector, server)
-    eventually(lambda: binding.leadership is not None, "the leadership to be announced")
+    until(lambda: binding.leadership is not None, "the leadership to be announced")
     ran = Event()
     scheduler.add_job(ran.set)
     scheduler.start()
@@ -100,7 +101,7 @@ def test_election_and_start_at_once_always_agree(
     server.leader = "pod-a"
     elector.start()
     scheduler.start()
-    eventually(lambda: scheduler.state == STATE_RUNNING, "the scheduler to run")
+    until(lambda: scheduler.state == STATE_RUNNING, "the scheduler to run")
 
 
 def test_a_job_gets_the_leadership_it_runs_under(

@@ -17,7 +17,7 @@ import requests
 
 from elector_thread.local import Face, LocalElector
 
-from .tools import until
+from ..polling import until
 
 CLIENTS = Path(__file__).parent / "clients"
 CHANGES = ["pod-b", "pod-c"]

@@ -10,7 +10,8 @@ import pytest
 
 from elector_thread.local import LocalElector
 
-from .tools import leader_at, stream, until
+from ..polling import until
+from .tools import leader_at, stream
 
 
 def test_the_oldest_leads_until_it_is_gone(local: LocalElector) -> None:

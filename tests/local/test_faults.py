@@ -9,7 +9,8 @@ import pytest
 
 from elector_thread.local import Face, FaultError, LocalElector
 
-from .tools import GET, Wire, get, leader_at, stream, until
+from ..polling import until
+from .tools import GET, Wire, get, leader_at, stream
 
 Pair = tuple[LocalElector, Face, Face]
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from elector_thread.local import LocalElector
 
-from .tools import until
+from ..polling import until
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

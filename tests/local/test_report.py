@@ -13,7 +13,7 @@ from elector_thread.local import LocalElector
 from elector_thread.local.views import Discord, Views, discord
 from elector_thread.sidecar import Sidecar
 
-from .tools import until
+from ..polling import until
 
 FAST = {"poll_interval": 0.2, "reconcile_interval": 0.5, "grace_period": 5.0}
 

@@ -5,21 +5,10 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 PATIENCE = 8.0
-
-
-def until(wanted: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Poll until ``wanted()`` is true; the last resort, for what tells nobody of its changes."""
-    give_up = time.monotonic() + patience
-    while not (found := wanted()):
-        assert time.monotonic() < give_up, f"expected {what} within {patience:g} s"
-        time.sleep(0.02)
-    return found
 
 
 class Wire:

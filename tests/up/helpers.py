@@ -7,11 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Self
+
+from ..polling import until
 
 PATIENCE = 15.0
 """Seconds for anything to happen, on a busy machine."""
@@ -24,19 +24,10 @@ def elector_thread(*arguments: str) -> list[str]:
     return [sys.executable, "-c", ENTRY, *arguments]
 
 
-def gone(pid: int) -> bool:
-    """Whether the process ends in time; a zombie whom nobody reaps has ended."""
-    return eventually(lambda: not _runs(pid))
-
-
-def eventually(wanted: Callable[[], bool]) -> bool:
-    """The last resort, where nothing tells of an event: look until it is so."""
-    give_up = time.monotonic() + PATIENCE
-    while not wanted():
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.01)
-    return True
+def wait_gone(*pids: int) -> None:
+    """Wait for the processes' ends; a zombie whom nobody reaps has ended."""
+    for pid in pids:
+        until(lambda pid=pid: not _runs(pid), f"process {pid} to end")
 
 
 def _runs(pid: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from elector_thread.child import Child, exit_status, told
 
-from .helpers import gone, read_pids
+from .helpers import read_pids, wait_gone
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -85,7 +85,7 @@ def test_end_kills_whoever_ignores_sigterm_and_all_descendants() -> None:
 
         assert child.end(grace=0.2) == -signal.SIGKILL
 
-    assert all(gone(pid) for pid in [child.pid, *pids])
+    wait_gone(child.pid, *pids)
 
 
 @ONLY_LINUX
@@ -96,7 +96,7 @@ def test_what_the_command_leaves_behind_ends_with_it() -> None:
         (pid,) = read_pids(pipe, 1)
 
     assert child.wait(10) == 0
-    assert gone(pid)
+    wait_gone(pid)
 
 
 @ONLY_LINUX
@@ -111,7 +111,7 @@ def test_a_marked_one_takes_along_who_has_left_the_session() -> None:
         (pid,) = read_pids(pipe, 1)
     child.wait(10)
 
-    assert gone(pid)
+    wait_gone(pid)
 
 
 def test_a_frozen_child_hears_sigterm() -> None:
@@ -145,4 +145,4 @@ def test_dies_with_its_parent(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         parent.kill()
 
-    assert gone(pid)
+    wait_gone(pid)

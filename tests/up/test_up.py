@@ -17,7 +17,8 @@ import pytest
 from elector_thread.cli import main
 from elector_thread.supervisor.deployment import pause_before_restart
 
-from .helpers import Up, elector_thread, eventually, gone, state_of
+from ..polling import until
+from .helpers import Up, elector_thread, state_of, wait_gone
 
 pytestmark = [
     pytest.mark.timeout(40),
@@ -170,7 +171,7 @@ def test_a_signal_ends_everything_and_leaves_nothing(number: int, code: int) -> 
         up.signal(number)
 
         assert up.wait() == code
-        assert all(gone(pid) for pid in everything)
+        wait_gone(*everything)
         assert len([line for line in up.lines if line.endswith(" leads")]) == 1, "no last election"
 
 
@@ -181,7 +182,7 @@ def test_a_second_ctrl_c_kills_at_once() -> None:
         up.matches("asked", 2)
 
         assert up.interrupt() == 130
-        assert all(gone(pid) for pid in everything)
+        wait_gone(*everything)
 
 
 def test_killed_outright_it_takes_everything_along() -> None:
@@ -189,7 +190,7 @@ def test_killed_outright_it_takes_everything_along() -> None:
         everything = pids(up, 8)
         up.signal(signal.SIGKILL)
 
-        assert all(gone(pid) for pid in everything)
+        wait_gone(*everything)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 1)])
@@ -207,7 +208,7 @@ def test_ends_in_order_when_nobody_reads_any_more() -> None:
 
     (pid,) = re.findall(r"pid (\d+)", done.stdout)
     assert (done.returncode, done.stderr) == (143, "")
-    assert gone(int(pid))
+    wait_gone(int(pid))
 
 
 @pytest.mark.parametrize("command", [[], ["--", "sleep", "300"]])
@@ -259,11 +260,11 @@ def test_faults_reach_the_processes(run: Callable[..., str]) -> None:
         (second,) = set(replicas) - {first}
 
         assert run("fault", "freeze", "--replica", second) == f"freeze: {second}\n"
-        assert eventually(lambda: state_of(replicas[second], "State").startswith("T"))
+        until(lambda: state_of(replicas[second], "State").startswith("T"), "it to stand still")
         assert f"on now: freeze: {second}" in run("fault", "--list")
         assert run("fault", "--clear") == "1 fault cleared\n"
-        assert eventually(lambda: state_of(replicas[second], "State").startswith("S"))
+        until(lambda: state_of(replicas[second], "State").startswith("S"), "it to go on")
 
         run("fault", "kill", "--replica", first)
         assert leaders(up, 2)[1] == second
-        assert gone(replicas[first])
+        wait_gone(replicas[first])

@@ -1,0 +1,21 @@
+"""The one place where tests poll: the last resort, for what tells nobody of its changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from elector_thread.clock import now
+
+Found = TypeVar("Found")
+
+
+def until(wanted: Callable[[], Found], what: str = "it to happen", within: float = 15.0) -> Found:
+    """Look until ``wanted()`` is true, and return what it gave; fail after ``within`` seconds."""
+    give_up = now() + within
+    pause = threading.Event()
+    while not (found := wanted()):
+        assert now() < give_up, f"expected {what} within {within:g} s"
+        pause.wait(0.01)
+    return found
