@@ -76,7 +76,7 @@ class Link:
     to the thread that runs the exchange. It alone writes `_look_up`, under `_lock` and
     before it looks at `_cut`, so that `cut` ends the wait for it or it does not wait.
 
-    Threads that share a link take turns: `_taken` says whether one has it, `_turn` is
+    Threads that share a link take turns: `_whose` is the thread that has it, `_turn` is
     the lock's condition. A wait for one's turn ends with `cut` as well: whoever has it may
     be the very thread that cuts, in a signal handler, and go on only afterwards.
     """
@@ -84,33 +84,42 @@ class Link:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
-        self._taken = False
+        self._whose: int | None = None
         self._socket: socket.socket | None = None
         self._cut = False
         self._look_up: _LookUp | None = None  # one at a time: a hanging one is waited for again
         self._deadline = inf
         self._allowance = ALLOWANCE
 
-    def take_turn(self) -> None:
-        """Wait until nobody else has an exchange under way; LimitReached once cut."""
+    @property
+    def is_mine(self) -> bool:
+        """Whether it is this thread's turn already: a signal handler interrupted its exchange."""
+        return self._whose == threading.get_ident()
+
+    def take_turn(self) -> bool:
+        """Wait until nobody else has an exchange under way; False once cut."""
         with self._turn:
-            while self._taken and not self._cut:
+            while self._whose is not None and not self._cut:
                 self._turn.wait()
             if self._cut:
-                raise LimitReached("stopped")
-            self._taken = True
+                return False
+            self._whose = threading.get_ident()
+            return True
 
     def take_free_turn(self) -> bool:
         """Take the turn if nobody has it, even after `cut`; False if somebody does."""
         with self._turn:
-            was_taken, self._taken = self._taken, True
-            return not was_taken
+            if self._whose is not None:
+                return False
+            self._whose = threading.get_ident()
+            return True
 
     def end_turn(self) -> None:
-        """Let the next one have its turn."""
+        """Let the next one have its turn; nothing, if it was not this thread's."""
         with self._turn:
-            self._taken = False
-            self._turn.notify()
+            if self.is_mine:
+                self._whose = None
+                self._turn.notify()
 
     def arm(self, seconds: float) -> None:
         """Begin an exchange that must be over in ``seconds``."""

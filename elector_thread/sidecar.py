@@ -28,7 +28,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from ._version import __version__
 from .clock import now
 from .failures import Dropped, ExchangeFailed, NoStream, failure_from
-from .link import LimitReached, Link, MeteredResponse
+from .link import Link, MeteredResponse
 from .settings import Settings
 from .wire import MAX_BYTES, READ_SIZE, normalise, parse_leader, printable
 
@@ -189,14 +189,15 @@ class Sidecar:
         meanwhile is no failure: it is asked once more, on a new one.
         """
         assert self._get is not None, "unconfigured electors do not ask"
+        link = self._get.link
+        if link.is_mine:
+            raise ExchangeFailed("this thread is asking already, below this very call")
         try:
-            self._get.link.take_turn()
-        except LimitReached as stopped:
-            raise ExchangeFailed(str(stopped)) from None
-        try:
+            if not link.take_turn():
+                raise ExchangeFailed("stopped")
             return self._ask_twice_if_dropped(self._get)
         finally:
-            self._get.link.end_turn()
+            link.end_turn()
             if self.aborted:
                 self.close()
 

@@ -19,7 +19,7 @@ from elector_thread.clock import now
 
 from .conftest import MakeElector
 from .polling import until
-from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer
+from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer, answer, result
 
 
 def test_start_neither_blocks_nor_fails_without_an_elector() -> None:
@@ -109,6 +109,42 @@ def test_stop_by_a_signal_handler_is_prompt_while_the_main_thread_refreshes(
     (ended, took), *others = stopped
     assert (ended, others) == (True, [])
     assert took < 1.0
+
+
+def test_a_refresh_by_a_signal_handler_within_a_refresh_fails_at_once(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """It cannot wait for the one that it has interrupted."""
+    asked, release = threading.Event(), threading.Event()
+
+    def hold(connection: Connection) -> None:
+        asked.set()
+        release.wait(PATIENCE)
+        connection.send(answer(result("pod-a")))
+
+    server.on_get = hold
+    elector = make_elector(request_timeout=20.0, grace_period=60.0)
+    refused: list[str] = []
+
+    def refresh(*_: object) -> None:
+        try:
+            elector.refresh()
+        except ElectorUnavailableError as error:
+            refused.append(str(error))
+        release.set()
+
+    def interrupt() -> None:
+        asked.wait(PATIENCE)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, refresh)
+    try:
+        threading.Thread(target=interrupt).start()
+        assert elector.refresh().is_leader
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(refused) == 1
+    assert "asking already" in refused[0]
 
 
 def functions_of(thread: str) -> list[str]:
