@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,15 @@ FAST = {
 """Short intervals, and a grace period that no test outlives by accident."""
 
 MakeElector = Callable[..., Elector]
+
+
+def pytest_configure() -> None:
+    """A shell ignores these signals for what it runs in the background (and nohup another), and
+    whatever a test starts would ignore them, too: undo that."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            interrupts = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if interrupts else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
