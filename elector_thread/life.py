@@ -56,7 +56,7 @@ class Life:
             predecessor=predecessor,
         )
         self._stream = Stream(
-            sidecar, cell, journal, pulse, self._stopping, on_lost=lambda: self._poll.hurry()
+            sidecar, cell, journal, pulse, self._stopping, ask_now=lambda: self._poll.hurry()
         )
         self._poll = Poll(
             settings,

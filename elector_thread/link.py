@@ -72,8 +72,8 @@ class Link:
     a socket is captured before the cut, and shut by it, or not captured at all.
     It is also held while a socket is closed (the system may hand out its number
     again) so that `cut` cannot shut a stranger's. Re-entrant, since a collection of
-    garbage may close an old socket at any allocation. Deadline and allowance belong
-    to the thread that runs the exchange. It alone writes `_look_up`, under `_lock` and
+    garbage may close an old socket at any allocation. Deadline, allowance and buffer
+    belong to the thread that runs the exchange. It alone writes `_look_up`, under `_lock` and
     before it looks at `_cut`, so that `cut` ends the wait for it or it does not wait.
 
     Threads that share a link take turns: `_whose` is the thread that has it, `_turn` is
@@ -90,6 +90,8 @@ class Link:
         self._look_up: _LookUp | None = None  # one at a time: a hanging one is waited for again
         self._deadline = inf
         self._allowance = ALLOWANCE
+        self._buffer: io.BufferedReader | None = None  # of the newest response
+        self.may_wait = True  # whether a read may go to the socket
 
     @property
     def is_mine(self) -> bool:
@@ -119,7 +121,8 @@ class Link:
         with self._turn:
             if self.is_mine:
                 self._whose = None
-                self._turn.notify()
+            if self._whose is None:  # also on: an interrupt may have ended our wait, but not
+                self._turn.notify()  # before we were the one who was woken
 
     def arm(self, seconds: float) -> None:
         """Begin an exchange that must be over in ``seconds``."""
@@ -141,6 +144,23 @@ class Link:
         self._allowance -= count
         if self._allowance < 0:
             raise LimitReached(f"{ALLOWANCE} bytes of headers or framing without content")
+
+    def buffered(self, raw: MeteredReader) -> io.BufferedReader:
+        """The buffer through which the next response is read."""
+        self._buffer = io.BufferedReader(raw, 2 * READ_SIZE)
+        return self._buffer
+
+    def unread(self) -> bytes:
+        """What has come in and was not read yet. Waits for nothing."""
+        if self._buffer is None:
+            return b""
+        self.may_wait = False
+        try:
+            return self._buffer.peek(1)
+        except ValueError:  # closed: the response has ended
+            return b""
+        finally:
+            self.may_wait = True
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, None without one; TimeoutError once it has passed."""
@@ -201,8 +221,9 @@ class Link:
         error: OSError | None = None
         addresses = self._resolve(host, port)
         for index, (family, kind, proto, _, address) in enumerate(addresses):
-            sock = socket.socket(family, kind, proto)
+            sock: socket.socket | None = None
             try:
+                sock = socket.socket(family, kind, proto)  # refused where there is no IPv6
                 self.capture(sock)
                 left = self.remaining()
                 share = len(addresses) - index  # one dead address must not use up the time
@@ -213,7 +234,8 @@ class Link:
             except OSError as failure:
                 error = failure
                 self.release()
-                sock.close()
+                if sock is not None:
+                    sock.close()
         raise error or OSError(f"no address for {host}")
 
     def _resolve(self, host: str, port: int) -> list[Any]:
@@ -261,7 +283,9 @@ class MeteredReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int:
+    def readinto(self, buffer: Any, /) -> int | None:
+        if not self._link.may_wait:
+            return None
         timeout = self._link.remaining()
         if timeout is not None or self._sock.gettimeout() is not None:
             self._sock.settimeout(timeout)
@@ -281,4 +305,4 @@ class MeteredResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, link: Link, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(MeteredReader(raw, sock, link), 2 * READ_SIZE)
+        self.fp = link.buffered(MeteredReader(raw, sock, link))

@@ -30,7 +30,14 @@ from .clock import now
 from .failures import Dropped, ExchangeFailed, NoStream, failure_from
 from .link import Link, MeteredResponse
 from .settings import Settings
-from .wire import MAX_BYTES, READ_SIZE, normalise, parse_leader, printable
+from .wire import (
+    MAX_BYTES,
+    READ_SIZE,
+    begins_with_event,
+    normalise,
+    parse_leader,
+    printable,
+)
 
 __all__ = ["EventStream", "Sidecar"]
 
@@ -312,19 +319,20 @@ class EventStream:
 
     def __iter__(self) -> Iterator[list[str]]:
         """Wait for an event, then give those that came with it, and again."""
+        blocks, link = self._blocks, self._channel.link
         failure: ExchangeFailed | None = None
         batch: list[str] = []
         try:
             for event in self._events:
                 if event.event == "message":  # as everywhere: named events are something else
                     batch.append(event.data)
-                if batch and not self._blocks.more:
+                if batch and not (blocks.more or begins_with_event(link.unread())):
                     yield batch
                     batch = []
-            if batch:
-                yield batch
         except (RequestException, HTTPError, OSError, ValueError) as error:
             failure = failure_from(error)
+        if batch:
+            yield batch
         if failure is not None:
             raise failure
 

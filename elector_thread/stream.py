@@ -56,7 +56,7 @@ class Stream:
         journal: Journal,
         pulse: Pulse,
         stopping: Event,
-        on_lost: Callable[[], None],
+        ask_now: Callable[[], None],
     ) -> None:
         self.open = False
         self._sidecar = sidecar
@@ -65,7 +65,7 @@ class Stream:
         self._journal = journal
         self._pulse = pulse
         self._stopping = stopping
-        self._on_lost = on_lost
+        self._ask_now = ask_now
         self._arrived = -inf  # the earliest instant at which the newest event can have come in
         self._hurry = Event()
         self._hurries: deque[float] = deque([-inf] * MOST_HURRIES, maxlen=MOST_HURRIES)
@@ -78,7 +78,7 @@ class Stream:
 
     def hurry(self) -> None:
         """GET works again: cut the current pause short, unless GET comes and goes all the time."""
-        if now() - self._hurries[0] >= LONGEST_PAUSE:
+        if not self.open and now() - self._hurries[0] >= LONGEST_PAUSE:
             self._hurries.append(now())
             self._hurry.set()
 
@@ -141,13 +141,14 @@ class Stream:
         else:
             self._journal.stream_lost(reason)
         if was_open:
-            self._on_lost()
+            self._ask_now()
         return ended
 
     def _take(self, batch: list[str]) -> None:
         """Events that came in together, oldest first. The state comes first, the counting after."""
-        # after a pause this may be long ago, yet what comes later is newer: news is never dropped
-        at = self._arrived = max(self._arrived, self._pulse.earliest_arrival(now()))
+        instant = now()
+        # after a pause this may be long ago, yet what comes later on the stream is newer
+        at = self._arrived = max(self._arrived, self._pulse.earliest_arrival(instant))
         leaders: list[str | None] = []
         problems: list[str] = []
         for data in batch:
@@ -162,3 +163,5 @@ class Stream:
             self._journal.unheard(problem_text)
         if leaders:
             self._journal.heard(len(leaders))
+        if at < instant:  # newer or older than the last answer? Another answer tells
+            self._ask_now()

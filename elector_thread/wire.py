@@ -11,7 +11,15 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 
-__all__ = ["MAX_BYTES", "EventBlocks", "Malformed", "normalise", "parse_leader", "printable"]
+__all__ = [
+    "MAX_BYTES",
+    "EventBlocks",
+    "Malformed",
+    "begins_with_event",
+    "normalise",
+    "parse_leader",
+    "printable",
+]
 
 MAX_BYTES = 64 * 1024
 """Most bytes that one event, or one GET body, may have."""
@@ -26,6 +34,7 @@ peer's chunk header claims, and 2**40 is a valid claim."""
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _PLAIN_EVENT = re.compile(rb"data: [\x20-\x7e]*\n\n").fullmatch
+_PLAIN_CHUNK = re.compile(rb"\r\n([0-9a-f]{1,4})\r\n(data: [\x20-\x7e]*\n\n)\r\n").match
 _decode = json.JSONDecoder().raw_decode
 _JSON_SPACE = " \t\n\r"
 
@@ -130,6 +139,18 @@ class EventBlocks(Iterator[bytes]):
             raise Malformed(f"expected events of at most {MAX_BYTES} bytes, got a longer one")
         if self._barren > MAX_BARREN_BYTES:
             raise Malformed(f"expected events, got {MAX_BARREN_BYTES} bytes without a single one")
+
+
+def begins_with_event(unread: bytes) -> bool:
+    """Whether the rest of a chunked stream begins with one more whole event, in its own chunk.
+
+    Such as the sidecar sends: whoever reads on is sure to get it without waiting. Of
+    anything else that may be an event this says False, and it is read when its turn comes.
+    """
+    if len(unread) <= len(b"\r\n"):  # mostly: the end of the chunk that was read
+        return False
+    chunk = _PLAIN_CHUNK(unread)
+    return chunk is not None and int(chunk[1], 16) == len(chunk[2])
 
 
 def _normal_line(line: bytes) -> bytes | None:

@@ -63,6 +63,7 @@ def test_news_that_lay_in_the_buffer_during_a_pause_is_still_newer_than_what_cam
     until(lambda: elector.status().counts.events == 1 and elector.status().counts.answers == 1)
     server.push("pod-a")
     until(lambda: elector.status().counts.events == 2)
+    server.on_get = lambda connection: connection.wait_gone()  # nobody else tells
     later = now() + 1800
     for module in ("stream", "elector", "poll", "dispatch"):
         monkeypatch.setattr(f"elector_thread.{module}.now", lambda: later, raising=False)

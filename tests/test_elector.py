@@ -176,8 +176,9 @@ def test_get_wins_over_a_silent_stream(server: ScriptedServer, make_elector: Mak
     assert server.stream_requests == 1
 
 
+@pytest.mark.parametrize("chunks", ["one chunk", "a chunk each"])
 def test_news_that_came_in_together_only_shows_its_end(
-    server: ScriptedServer, make_elector: MakeElector
+    server: ScriptedServer, make_elector: MakeElector, chunks: str
 ) -> None:
     """Buffered news must not make us leader for a moment that is already over."""
     server.leader = "pod-b"
@@ -188,7 +189,10 @@ def test_news_that_came_in_together_only_shows_its_end(
     elector.start()
     server.wait_streams()
     heard.wait("pod-b")
-    server.push("pod-a", "pod-c")
+    news = [event("pod-a"), event("pod-c")]
+    server.send_to_streams(
+        chunk(b"".join(news)) if chunks == "one chunk" else b"".join(map(chunk, news))
+    )
     heard.wait("pod-c")
     assert heard.changes[1:] == [LeaderChange("pod-b", "pod-a"), LeaderChange("pod-a", "pod-c")]
     assert began == []

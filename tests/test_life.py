@@ -147,6 +147,54 @@ def test_a_refresh_by_a_signal_handler_within_a_refresh_fails_at_once(
     assert "asking already" in refused[0]
 
 
+class Interrupted(Exception):
+    pass
+
+
+def test_a_refresh_that_is_interrupted_in_its_wait_passes_its_turn_on(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """The turn becomes free, and main is woken, while its signal handler runs: which raises."""
+    asked, release, first_done = (threading.Event() for _ in range(3))
+
+    def hold(connection: Connection) -> None:
+        asked.set()
+        release.wait(PATIENCE)
+        connection.send(answer(result("pod-a")))
+
+    server.on_get = hold
+    elector = make_elector(request_timeout=20.0, grace_period=60.0)
+
+    def ask_first() -> None:
+        elector.refresh()
+        first_done.set()
+
+    def ask_last_and_interrupt() -> None:
+        until(lambda: "take_turn" in functions_of("MainThread"))
+        last.start()
+        until(lambda: "take_turn" in functions_of("last"))
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    def give_up(*_: object) -> None:
+        release.set()
+        first_done.wait(PATIENCE)
+        raise Interrupted
+
+    first, interrupting = (threading.Thread(target=t) for t in (ask_first, ask_last_and_interrupt))
+    last = threading.Thread(target=elector.refresh, name="last", daemon=True)
+    before = signal.signal(signal.SIGUSR1, give_up)
+    try:
+        first.start()
+        assert asked.wait(PATIENCE)
+        interrupting.start()
+        with pytest.raises(Interrupted):
+            elector.refresh()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    last.join(PATIENCE)
+    assert not last.is_alive(), "nobody told it that its turn has come"
+
+
 def functions_of(thread: str) -> list[str]:
     """What a thread is in at the moment, outermost last; nothing if there is no such thread."""
     frames = sys._current_frames()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import logging
+import socket
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -89,6 +92,31 @@ def drips(data: bytes) -> Handler:
                 return
 
     return handle
+
+
+# --- connecting ------------------------------------------------------------------------------
+
+
+def test_an_address_of_a_family_that_the_host_does_not_have_is_passed_over(
+    server: ScriptedServer, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel without IPv6 refuses the socket, yet /etc/hosts may say that localhost is ::1."""
+    look_up, make = socket.getaddrinfo, socket.socket
+
+    def without_ipv6(family: int = -1, *more: int, **kwargs: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "not supported")
+        return make(family, *more, **kwargs)
+
+    def both(host: str, port: int, **kwargs: Any) -> list[Any]:
+        ipv4 = look_up(host, port, **kwargs)
+        ipv6 = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", port, 0, 0))
+        return [ipv6, *ipv4]
+
+    monkeypatch.setattr("elector_thread.link.socket.getaddrinfo", both)
+    monkeypatch.setattr("elector_thread.link.socket.socket", without_ipv6)
+    server.leader = "pod-b"
+    assert sidecar.ask()[0] == "pod-b"
 
 
 # --- GET -----------------------------------------------------------------------------------
@@ -406,6 +434,32 @@ def test_a_stream_in_single_bytes(
 
     batches, _ = stream_of(sidecar, server, handler)
     assert batches == [[result("pod-b").decode()]]
+
+
+def test_events_that_come_together_in_a_chunk_each_are_one_batch(
+    server: ScriptedServer, sidecar: Sidecar
+) -> None:
+    """As the sidecar frames them. What follows the last whole one does not hold it back."""
+    together = b"".join(chunk(event(name)) for name in ("pod-a", "pod-b", "pod-a"))
+    begun = chunk(b"data: never finished")
+    batches, _ = stream_of(sidecar, server, says(CHUNKED_SSE_HEAD + together + begun))
+    assert batches == [[result(name).decode() for name in ("pod-a", "pod-b", "pod-a")]]
+
+
+def test_an_event_that_is_no_plain_one_behind_it_does_not_hold_an_event_back(
+    server: ScriptedServer, sidecar: Sidecar
+) -> None:
+    delivered = threading.Event()
+
+    def handler(connection: Connection) -> None:
+        connection.send(CHUNKED_SSE_HEAD + chunk(event("pod-a")) + chunk(b": comment\n\n"))
+        assert delivered.wait(5), "the event was withheld"
+        connection.shut()
+
+    server.on_stream = handler
+    with sidecar.open_stream() as stream:
+        assert next(iter(stream)) == [result("pod-a").decode()]
+        delivered.set()
 
 
 def test_events_that_come_together_are_one_batch(server: ScriptedServer, sidecar: Sidecar) -> None:
