@@ -99,24 +99,24 @@ class Cell:
             for name in leaders:
                 after, more = advance(after, Confirmation(name, at, instant, pushed))
                 changes += more
-            self._become(after, changes)
+            self._become(after, changes, instant)
 
     def tick(self) -> None:
         """Let time pass: publishes the end of a leadership that has run out."""
         with self._lock:
-            self._become(*advance(self.snapshot, Tick(self.now())))
+            self._take_in(Tick(self.now()))
 
     def seat(self, epoch: int, held: bool) -> None:
         """This process took or lost the pod's one seat (``scope="process"``)."""
         with self._lock:
             if epoch == self._epoch:
-                self._become(*advance(self.snapshot, Seat(held, self.now())))
+                self._take_in(Seat(held, self.now()))
 
     def end_epoch(self) -> None:
         """The life is over: nothing is known any more, and what it still hears is void."""
         with self._lock:
             self._epoch += 1
-            self._become(*advance(self.snapshot, Stopped(self.now())))
+            self._take_in(Stopped(self.now()))
             self._pending.clear()
             self._touch()
 
@@ -140,7 +140,7 @@ class Cell:
         """Wait for a version other than ``version``, or for the instant ``until``."""
         with self._changed:
             while self._version == version and (left := until - self.now()) > 0:
-                self._changed.wait(None if left == inf else left)
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))
 
     def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
         """Wait until ``wanted(snapshot, instant)``; False after ``timeout`` seconds or a stop."""
@@ -151,12 +151,15 @@ class Cell:
                 left = give_up - self.now()
                 if left <= 0 or self._epoch != epoch:
                     return False
-                self._changed.wait(None if left == inf else left)
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))
         return True
 
     # --- with the lock held --------------------------------------------------------
 
-    def _become(self, after: Snapshot, changes: tuple[Change, ...]) -> None:
+    def _take_in(self, given: Tick | Seat | Stopped) -> None:
+        self._become(*advance(self.snapshot, given), given.now)
+
+    def _become(self, after: Snapshot, changes: tuple[Change, ...], instant: float) -> None:
         """The snapshot is replaced first of all: with that one assignment, state and token flip."""
         before = self.snapshot
         if after is before:
@@ -165,7 +168,8 @@ class Cell:
         for change in changes:
             self._note(change)
         self._renew_leadership(after)
-        if changes or (before.known_until > -inf) != (after.known_until > -inf):
+        # one that has run out unnoticed is as good as unknown to those who wait to know
+        if changes or (instant < before.known_until) != (instant < after.known_until):
             self._touch()
 
     def _note(self, change: Change) -> None:

@@ -1,4 +1,4 @@
-"""The library's one clock, and the proof that this process has been running.
+"""The library's one clock, waiting, and the proof that this process has been running.
 
 `now()` gives seconds that never step back and, on Linux, go on while the machine
 sleeps (CLOCK_BOOTTIME): whoever was paused finds its leadership expired on
@@ -7,14 +7,15 @@ waking, before any thread has run. Elsewhere it is a monotonic clock.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from math import inf
-from threading import Event
 from typing import NamedTuple
 
-__all__ = ["CLOCK", "WHICH", "Clock", "Pulse", "now", "read_clock"]
+__all__ = ["CLOCK", "WHICH", "Clock", "Flag", "Pulse", "now", "read_clock"]
 
 
 def _best_clock() -> tuple[Callable[..., float], tuple[int, ...]]:
@@ -35,6 +36,49 @@ now = partial(read_clock, *WHICH)
 """Seconds on the library's clock."""
 
 
+class Flag:
+    """What a thread waits for and any other may set, a signal handler included.
+
+    `threading.Event` holds a lock while it is set, and at either end of a wait: a handler
+    that sets it there waits for ever for the thread that it has interrupted. Here the only
+    lock is the flag itself, taken while it is not set, and every step of it is a single one.
+    """
+
+    __slots__ = ("_gate", "_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._gate = threading.Lock()  # free while set; whoever waits takes it and gives it back
+        self._gate.acquire()
+
+    def is_set(self) -> bool:
+        """Whether it was set, and not cleared since."""
+        return self._set
+
+    def set(self) -> None:
+        """Let everybody go on who waits, now or later."""
+        self._set = True
+        self._open()
+
+    def clear(self) -> None:
+        """Let those wait who come from now on. For the one thread that waits."""
+        self._set = False
+        self._gate.acquire(blocking=False)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is set, at most ``seconds``; whether it is."""
+        if self._set:
+            return True
+        longest = threading.TIMEOUT_MAX if seconds is None else max(0.0, seconds)
+        if self._gate.acquire(timeout=min(longest, threading.TIMEOUT_MAX)):
+            self._open()
+        return self._set
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # open already
+            self._gate.release()
+
+
 class Clock:
     """The time, and waiting while it passes, as one thing that can be handed in.
 
@@ -44,9 +88,9 @@ class Clock:
     now = staticmethod(now)
     """Seconds that never step back."""
 
-    def wait(self, event: Event, seconds: float | None) -> None:
-        """Wait for ``event``, at most ``seconds``; None: as long as it takes."""
-        event.wait(seconds)
+    def wait(self, flag: Flag, seconds: float | None) -> None:
+        """Wait for ``flag``, at most ``seconds``; None: as long as it takes."""
+        flag.wait(seconds)
 
 
 CLOCK = Clock()
@@ -68,7 +112,8 @@ class Pulse:
     is new. After one (SIGSTOP, a frozen container, a suspended host) it may have
     lain in the socket's buffer all along, since the last time we surely ran.
 
-    One attribute, replaced as a whole by the poll thread and only read by others.
+    One attribute, replaced as a whole: by the poll thread, and by whoever has refreshed.
+    Should one overwrite the other, the older proof counts, which only makes for more doubt.
     """
 
     SLACK = 1.0
@@ -84,6 +129,12 @@ class Pulse:
         if instant > last.until + self.SLACK:  # whoever wakes first: the stream thread may be next
             beat = beat._replace(paused_since=last.since, doubted_until=instant + self.SLACK)
         self._beat = beat
+
+    def ran(self, instant: float) -> None:
+        """We ran at ``instant``: an answer asked for then has come."""
+        beat = self._beat
+        if instant > beat.since:
+            self._beat = beat._replace(since=instant)
 
     def overdue(self, instant: float) -> float:
         """Seconds by which the promised beat is late at ``instant``; negative while it is not."""

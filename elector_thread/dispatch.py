@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from enum import Enum
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import Any
 
 from .callbacks import name_of
 from .cell import Cell
-from .clock import now
+from .clock import Flag, now
 from .journal import Journal
 from .leadership import Leadership
 from .model import LeaderChange
@@ -103,7 +103,7 @@ class Dispatch:
         cell: Cell,
         registry: Registry,
         journal: Journal,
-        stopping: Event,
+        stopping: Flag,
         *,
         overrun_after: float,
         predecessor: Thread | None,
@@ -123,15 +123,16 @@ class Dispatch:
 
     def run(self) -> None:
         """Announce until told to stop, then announce the end of what was announced."""
-        if self._predecessor is not None:
+        if self._predecessor is not None and self._predecessor.ident is not None:
             self._predecessor.join()  # its last callback may still run: never two at once
         self._registry.forget_told()
         while True:
             version = self._cell.version
+            stopping = self._stopping.is_set()  # before: what has ended by then is told below
             if now() >= deadline(self._cell.snapshot):
                 self._cell.tick()
             self.drain()
-            if self._stopping.is_set():
+            if stopping:
                 return
             self._cell.wait_beyond(version, deadline(self._cell.snapshot))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from math import inf, isfinite
 from threading import Thread
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 from . import forks
 from .callbacks import adapt
@@ -118,7 +118,9 @@ class Elector:
         )
         self._registry = Registry()
         self._tasks: tuple[LeaderTask, ...] = ()  # replaced as a whole, under `_lifecycle`
+        self._leaving: tuple[LeaderTask, ...] = ()  # the same: removed, but may still run
         self._wanted = False  # started, and not stopped since
+        self._ever_stopped = False  # since the last start, that is; a fork does not undo it
         self._be_born()
         _alive.add(self)
 
@@ -137,7 +139,6 @@ class Elector:
         self._ending: Life | None = None
         self._sidecar: Sidecar | None = None
         self._dormant = False  # wanted, but not started in this process yet: see `_come_alive`
-        self._ever_stopped = False
         self._has_waited = False  # a guarded call has waited for the first word, in vain
 
     # --- life ----------------------------------------------------------------------
@@ -154,22 +155,25 @@ class Elector:
         self._renew_if_patched()
         with self._lifecycle:
             self._wanted, self._dormant = True, forks.is_held_back()
-            if self._life is None and not self._dormant:
-                try:
-                    self._life = self._new_life()
-                except (ConfigurationError, RuntimeError):
-                    self._wanted, self._sidecar = False, None
-                    raise
             _started.add(self)
+            try:
+                if self._life is None and not self._dormant:
+                    self._begin_life()
+            except BaseException:
+                self._begin_stop()
+                raise
         if self._dormant:
             self._journal.held_back()
         return self
 
-    def _new_life(self) -> Life:
-        """Make and start the threads. Under `_lifecycle`."""
+    def _begin_life(self) -> None:
+        """Make and start the threads. Under `_lifecycle`.
+
+        A signal handler may call `stop` meanwhile: it finds the life as soon as there is one.
+        """
         claim = open_seat(self._settings) if self._settings.scope == "process" else None
         self._ever_stopped = self._has_waited = False
-        life = Life(
+        self._life = life = Life(
             self._settings,
             self._own_sidecar(),
             self._cell,
@@ -180,7 +184,6 @@ class Elector:
             task_threads=self._task_threads,
         )
         life.start()
-        return life
 
     def stop(self, timeout: float | None = 5.0) -> bool:
         """Step down and end the threads. Idempotent; `start` begins anew.
@@ -200,13 +203,16 @@ class Elector:
             self._wanted = self._dormant = False
             _started.discard(self)
             self._ever_stopped = True
-            life, self._life = self._life, None
-            sidecar, self._sidecar = self._sidecar, None
+            # whatever a signal handler that raises cuts short here, the next call completes
+            life = self._life
             if life is not None:
                 self._ending = life
-                life.end()
+            if self._ending is not None:
+                self._ending.end()
             else:
                 self._cell.end_epoch()  # a refresh may have made us leader
+            self._life = None
+            sidecar, self._sidecar = self._sidecar, None
             if sidecar is not None:
                 sidecar.abort()
                 if life is None:  # else its poll thread does
@@ -317,10 +323,11 @@ class Elector:
             self._cell.hear(self._cell.epoch, [self._assumed_leader()], now())
             return self.status()
         with self._lifecycle:
-            sidecar, life = self._own_sidecar(), self._life
+            sidecar, life, epoch = self._own_sidecar(), self._life, self._cell.epoch
+        pulse = None if life is None else life.pulse
         reason: str | None = None
         try:
-            if consult(sidecar, self._cell, self._journal) and life is not None:
+            if consult(sidecar, self._cell, self._journal, epoch, pulse) and life is not None:
                 life.hurry_stream()
         except ExchangeFailed as failure:
             reason = "stopped meanwhile" if sidecar.aborted else str(failure)
@@ -401,8 +408,10 @@ class Elector:
         it is called again, with a growing pause. If it returns, that was all for
         this leadership. Usable as a decorator; returns ``fn``.
         """
-        task = LeaderTask(fn, adapt(fn, "while_leader"), lambda: self._journal)
+        call = adapt(fn, "while_leader")
         with self._lifecycle:
+            before = [t.thread for t in self._leaving if t.fn == fn and t.thread is not None]
+            task = LeaderTask(fn, call, lambda: self._journal, before)
             self._tasks = (*self._tasks, task)
         self._registry.add(Kind.ELECTED, task.offer, task.offer)
         self._cell.touch()
@@ -416,6 +425,7 @@ class Elector:
         gone = [task for task in self._tasks if task.fn == callback]
         with self._lifecycle:
             self._tasks = tuple(task for task in self._tasks if task not in gone)
+            self._leaving = (*(t for t in self._leaving if t.thread is not None), *gone)
         for task in gone:
             task.remove()
             self._registry.remove(task.offer)
@@ -471,7 +481,8 @@ class Elector:
         return self._settings.identity if self._settings.when_unconfigured == "lead" else None
 
     def _task_threads(self) -> list[Thread]:
-        return [thread for task in self._tasks if (thread := task.thread) is not None]
+        tasks = (*self._tasks, *self._leaving)
+        return [thread for task in tasks if (thread := task.thread) is not None]
 
     def _after_fork(self) -> None:
         """In a forked child: UNKNOWN, no inherited lock, no shared socket, no thread yet."""
@@ -479,10 +490,17 @@ class Elector:
         if self._sidecar is not None:
             self._sidecar.abandon()
         self._registry.reset_lock_after_fork()
+        self._leaving = ()
         for task in self._tasks:
             task.reset_after_fork()
         self._be_born()
         self._dormant = self._wanted
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an Elector cannot be copied or pickled: it owns threads and connections; make "
+            "one in each process (a fork has its own by itself)"
+        )
 
     def __repr__(self) -> str:
         state = state_at(self._cell.snapshot, self._cell.now()).name

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from threading import Event
 
-from .clock import CLOCK, Clock
+from .clock import CLOCK, Clock, Flag
 
 __all__ = ["Leadership"]
 
@@ -42,7 +41,7 @@ class Leadership:
         self.since = since
         self._until = until  # until when leadership N holds; reads one attribute, no lock
         self._clock = clock
-        self._over = Event()  # only wakes waiters; the truth is `_until`
+        self._over = Flag()  # only wakes waiters; the truth is `_until`
 
     @property
     def ended(self) -> bool:

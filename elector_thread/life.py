@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from threading import Event, Thread
+from threading import Thread
 
 from .cell import Cell
-from .clock import Pulse, now
+from .clock import Flag, Pulse, now
 from .dispatch import Dispatch, Registry
 from .journal import Journal
 from .poll import Poll
@@ -45,7 +45,7 @@ class Life:
         self._sidecar = sidecar
         self._cell = cell
         self._claim = claim
-        self._stopping = Event()
+        self._stopping = Flag()
         self._pulse = pulse = Pulse()
         self._dispatch = dispatch = Dispatch(
             cell,
@@ -69,6 +69,7 @@ class Life:
             on_recovered=self._stream.hurry,
             on_round=dispatch.check_overrun,
         )
+        self._seat_thread: Thread | None = None
         self.dispatch_thread = _thread("dispatch", dispatch)
         self.threads = [self.dispatch_thread]
         if settings.configured:
@@ -83,23 +84,30 @@ class Life:
                 self._stopping,
                 working=lambda: [self.dispatch_thread, *task_threads()],
             )
-            self.threads.append(_thread("seat", seat))
+            self._seat_thread = _thread("seat", seat)
+            self.threads.append(self._seat_thread)
         if settings.report_url is not None:
             self.threads.append(_thread("report", Report(sidecar, cell, self._stopping)))
 
     def start(self) -> None:
-        """Start the threads; if the system refuses one, end the others and say so."""
+        """Start the threads; if the system refuses one, end the others and say so.
+
+        A signal handler may `end` this life meanwhile, or raise: then no more are started.
+        """
         if not self._settings.configured:
             self._assume()
         try:
             for thread in self.threads:
+                if self._stopping.is_set():
+                    break
                 thread.start()
-        except RuntimeError:
-            self.threads = [thread for thread in self.threads if thread.ident is not None]
+        except BaseException:
             self.end()
-            if self._claim is not None:
-                self._claim.release()
             raise
+        finally:
+            self.threads = [thread for thread in self.threads if thread.ident is not None]
+            if self._claim is not None and self._seat_thread not in self.threads:
+                self._claim.release()
 
     def end(self) -> None:
         """Step down, at once and for good; the threads follow on their own. Never blocks."""
@@ -125,6 +133,11 @@ class Life:
         late = max(self._pulse.overdue(instant), self._dispatch.held_up(instant))
         return late <= self._settings.grace_period
 
+    @property
+    def pulse(self) -> Pulse:
+        """Where to note that this process has been running."""
+        return self._pulse
+
     def hurry_stream(self) -> None:
         """GET works again: let the stream be tried earlier."""
         self._stream.hurry()
@@ -144,7 +157,11 @@ def join_all(threads: Iterable[Thread], give_up: float) -> bool:
 
     The calling thread, if it is one of them, is not waited for.
     """
-    others = [thread for thread in threads if thread is not threading.current_thread()]
+    others = [
+        thread
+        for thread in threads
+        if thread is not threading.current_thread() and thread.ident is not None
+    ]
     for thread in others:
         thread.join(min(max(0.0, give_up - now()), 1e6))
     return not any(thread.is_alive() for thread in others)

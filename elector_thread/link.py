@@ -15,7 +15,7 @@ from http.client import HTTPResponse
 from math import inf
 from typing import Any
 
-from .clock import now
+from .clock import Flag, now
 from .wire import READ_SIZE
 
 __all__ = ["LimitReached", "Link", "MeteredResponse"]
@@ -41,7 +41,7 @@ class _LookUp:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._found: Any = None
-        self.done = threading.Event()
+        self.done = Flag()
         try:
             threading.Thread(target=self._run, name="elector-lookup", daemon=True).start()
         except RuntimeError:  # no more threads, or the interpreter is on its way out
@@ -76,15 +76,17 @@ class Link:
     belong to the thread that runs the exchange. It alone writes `_look_up`, under `_lock` and
     before it looks at `_cut`, so that `cut` ends the wait for it or it does not wait.
 
-    Threads that share a link take turns: `_whose` is the thread that has it, `_turn` is
-    the lock's condition. A wait for one's turn ends with `cut` as well: whoever has it may
-    be the very thread that cuts, in a signal handler, and go on only afterwards.
+    Threads that share a link take turns: `_whose` is the thread that has it, and the instant
+    at which its exchange is over at the latest; `_turn` is the lock's condition. A wait for
+    one's turn ends with `cut` as well: whoever has it may be the very thread that cuts, in
+    a signal handler, and go on only afterwards. It ends at that instant, too: a handler that
+    raises may have kept a turn from being given back.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
-        self._whose: int | None = None
+        self._whose: tuple[int, float] | None = None
         self._socket: socket.socket | None = None
         self._cut = False
         self._look_up: _LookUp | None = None  # one at a time: a hanging one is waited for again
@@ -96,33 +98,41 @@ class Link:
     @property
     def is_mine(self) -> bool:
         """Whether it is this thread's turn already: a signal handler interrupted its exchange."""
-        return self._whose == threading.get_ident()
+        whose = self._whose
+        return whose is not None and whose[0] == threading.get_ident() and now() < whose[1]
 
-    def take_turn(self) -> bool:
-        """Wait until nobody else has an exchange under way; False once cut."""
+    def take_turn(self, seconds: float) -> bool:
+        """Wait until nobody else has an exchange under way; False once cut.
+
+        The turn is ours for ``seconds`` at most, unless `end_turn` ends it.
+        """
         with self._turn:
-            while self._whose is not None and not self._cut:
-                self._turn.wait()
+            while (left := self._taken_for()) > 0 and not self._cut:
+                self._turn.wait(min(left, threading.TIMEOUT_MAX))
             if self._cut:
                 return False
-            self._whose = threading.get_ident()
+            self._whose = (threading.get_ident(), now() + seconds)
             return True
 
     def take_free_turn(self) -> bool:
         """Take the turn if nobody has it, even after `cut`; False if somebody does."""
         with self._turn:
-            if self._whose is not None:
+            if self._taken_for() > 0:
                 return False
-            self._whose = threading.get_ident()
+            self._whose = (threading.get_ident(), inf)
             return True
 
     def end_turn(self) -> None:
         """Let the next one have its turn; nothing, if it was not this thread's."""
         with self._turn:
-            if self.is_mine:
+            if self._whose is not None and self._whose[0] == threading.get_ident():
                 self._whose = None
             if self._whose is None:  # also on: an interrupt may have ended our wait, but not
                 self._turn.notify()  # before we were the one who was woken
+
+    def _taken_for(self) -> float:
+        """Seconds for which somebody may still have the turn."""
+        return 0.0 if self._whose is None else self._whose[1] - now()
 
     def arm(self, seconds: float) -> None:
         """Begin an exchange that must be over in ``seconds``."""

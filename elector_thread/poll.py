@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event
 
 from .cell import Cell
-from .clock import Pulse
+from .clock import Flag, Pulse
 from .failures import ExchangeFailed
 from .journal import Journal
 from .settings import Settings
@@ -15,20 +14,23 @@ from .sidecar import Sidecar
 __all__ = ["Poll", "consult"]
 
 
-def consult(sidecar: Sidecar, cell: Cell, journal: Journal) -> bool:
-    """Ask once and take in the answer; True if that ended an outage.
+def consult(
+    sidecar: Sidecar, cell: Cell, journal: Journal, epoch: int, pulse: Pulse | None
+) -> bool:
+    """Ask once and take in the answer for the life ``epoch``; True if that ended an outage.
 
     Raises `ExchangeFailed` if there was no usable answer. ``{}`` is an answer, but
     confirms nothing. The answer counts from the moment it was *asked*, so that it
     never overwrites news that came in meanwhile.
     """
-    epoch = cell.epoch
     try:
         leader, asked_at = sidecar.ask()
     except ExchangeFailed as failure:
         if not sidecar.aborted:
             journal.failed(str(failure))
         raise
+    if pulse is not None:
+        pulse.ran(asked_at)
     if leader is not None:
         cell.hear(epoch, [leader], asked_at)
     return journal.answered()
@@ -44,7 +46,7 @@ class Poll:
         cell: Cell,
         journal: Journal,
         pulse: Pulse,
-        stopping: Event,
+        stopping: Flag,
         *,
         is_streaming: Callable[[], bool],
         on_recovered: Callable[[], None],
@@ -53,13 +55,14 @@ class Poll:
         self._settings = settings
         self._sidecar = sidecar
         self._cell = cell
+        self._epoch = cell.epoch
         self._journal = journal
         self._pulse = pulse
         self._stopping = stopping
         self._is_streaming = is_streaming
         self._on_recovered = on_recovered
         self._on_round = on_round
-        self._hurry = Event()
+        self._hurry = Flag()
 
     def run(self) -> None:
         """Ask, wait, and again, until told to stop."""
@@ -81,7 +84,7 @@ class Poll:
         self._pulse.beat(lasts=4 * self._settings.request_timeout)
         asked_to_wait: float | None = None
         try:
-            if consult(self._sidecar, self._cell, self._journal):
+            if consult(self._sidecar, self._cell, self._journal, self._epoch, self._pulse):
                 self._on_recovered()
         except ExchangeFailed as failure:
             asked_to_wait = failure.retry_after

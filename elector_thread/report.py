@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from threading import Event
 
 from .cell import Cell
-from .clock import now
+from .clock import Flag, now
 from .rules import deadline, leader_at, state_at
 from .sidecar import Sidecar
 
@@ -24,7 +23,7 @@ INTERVAL = 1.0
 class Report:
     """Everything the report thread does; `run` is its body. A change of the cell wakes it."""
 
-    def __init__(self, sidecar: Sidecar, cell: Cell, stopping: Event) -> None:
+    def __init__(self, sidecar: Sidecar, cell: Cell, stopping: Flag) -> None:
         self._sidecar = sidecar
         self._cell = cell
         self._stopping = stopping

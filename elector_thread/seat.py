@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Callable, Iterable
 from math import inf
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 
 from . import forks
 from .cell import Cell
-from .clock import now
+from .clock import Flag, now
 from .errors import ConfigurationError
 from .settings import Settings
 
@@ -67,7 +67,8 @@ class _SeatFile:
             os.utime(self.descriptor)
         else:
             self._reopen()
-            self.locked = _try_lock(self.descriptor)
+        # again, even if it is ours: whoever in this process closed the file has dropped it
+        self.locked = _try_lock(self.descriptor)
         return self.locked
 
     def close(self) -> None:
@@ -126,6 +127,7 @@ def open_seat(settings: Settings) -> Claim:
     if os.name != "posix":  # pragma: no cover - Windows
         raise ConfigurationError("scope='process' needs POSIX file locks, which this system lacks")
     path = (settings.lock_path or default_path(settings.identity)).absolute()
+    path = Path(os.path.realpath(path.parent), path.name)  # one descriptor, by any name
     with _lock:
         if path not in _files:
             _files[path] = _open_file(path)
@@ -183,7 +185,7 @@ class Seat:
         claim: Claim,
         cell: Cell,
         identity: str,
-        stopping: Event,
+        stopping: Flag,
         working: Callable[[], Iterable[Thread]],
     ) -> None:
         self._claim = claim

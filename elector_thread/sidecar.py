@@ -42,6 +42,9 @@ from .wire import (
 __all__ = ["EventStream", "Sidecar"]
 
 
+SPARE = 5.0
+"""Seconds that a busy machine may add to an exchange beyond its deadline."""
+
 _exchanging = threading.local()  # `now` is set on a thread while it sends a request of ours
 
 
@@ -136,6 +139,11 @@ class _Channel:
         self._adapter = _LinkedAdapter(self.link)
         self._request = requests.Request("GET", url, headers=_headers(accept)).prepare()
 
+    @property
+    def longest(self) -> float:
+        """Seconds within which asking twice is over, however it goes, and some to spare."""
+        return 2 * self._timeout + SPARE
+
     def send(self, told: bytes | None = None) -> requests.Response:
         """Send the request and wait for the headers; raises what requests raises.
 
@@ -200,11 +208,15 @@ class Sidecar:
         if link.is_mine:
             raise ExchangeFailed("this thread is asking already, below this very call")
         try:
-            if not link.take_turn():
+            if not link.take_turn(self._get.longest):
                 raise ExchangeFailed("stopped")
             return self._ask_twice_if_dropped(self._get)
         finally:
-            link.end_turn()
+            try:
+                link.end_turn()
+            except BaseException:  # a signal handler's: not even that may keep the turn
+                link.end_turn()
+                raise
             if self.aborted:
                 self.close()
 

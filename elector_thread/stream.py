@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from threading import Event
 from typing import NamedTuple
 
 from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
 from .cell import Cell
-from .clock import Pulse, now
+from .clock import Flag, Pulse, now
 from .failures import ExchangeFailed, NoStream
 from .journal import Journal
 from .sidecar import Sidecar
@@ -45,7 +44,7 @@ class Stream:
     """Everything the stream thread does; `run` is its body.
 
     Cross-thread: `open` is written by this thread and read by poll. `hurry` may be
-    called by any thread; its `Event` wakes the back-off. `_hurries` is appended to
+    called by any thread; its `Flag` wakes the back-off. `_hurries` is appended to
     by the threads that ask (poll, refresh); at worst a reconnect more comes early.
     """
 
@@ -55,7 +54,7 @@ class Stream:
         cell: Cell,
         journal: Journal,
         pulse: Pulse,
-        stopping: Event,
+        stopping: Flag,
         ask_now: Callable[[], None],
     ) -> None:
         self.open = False
@@ -67,7 +66,7 @@ class Stream:
         self._stopping = stopping
         self._ask_now = ask_now
         self._arrived = -inf  # the earliest instant at which the newest event can have come in
-        self._hurry = Event()
+        self._hurry = Flag()
         self._hurries: deque[float] = deque([-inf] * MOST_HURRIES, maxlen=MOST_HURRIES)
         self._jitter = wait_random_exponential(multiplier=1, max=LONGEST_PAUSE)
 

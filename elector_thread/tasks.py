@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
 
@@ -36,6 +36,7 @@ class LeaderTask:
         fn: Callable[..., object],
         call: Callable[[Any], object],
         journal: Callable[[], Journal],
+        predecessors: Sequence[Thread] = (),
     ) -> None:
         self.fn = fn
         self._call = call
@@ -45,6 +46,7 @@ class LeaderTask:
         self._thread: Thread | None = None
         self._next: Leadership | None = None
         self._removed = False
+        self._predecessors = predecessors  # which may still run the same function
 
     @property
     def thread(self) -> Thread | None:
@@ -75,8 +77,12 @@ class LeaderTask:
         self._lock = threading.Lock()
         self._thread = None
         self._next = None
+        self._predecessors = ()
 
     def _run(self) -> None:
+        for predecessor in self._predecessors:
+            predecessor.join()
+        self._predecessors = ()
         while (leadership := self._take()) is not None:
             while not leadership.ended and not self._serve(leadership):
                 pass

@@ -7,6 +7,7 @@ import itertools
 import logging
 import queue
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -126,12 +127,17 @@ def test_a_callback_takes_the_leadership_or_nothing(
     elector.on_elected(functools.partial(seen.add, "partial"))
     elector.on_elected(lambda leadership=None: seen.add(type(leadership).__name__))
     elector.on_elected([].append)
+    elector.on_elected(lambda paused=False: seen.add(paused))  # as APScheduler's `start` has it
     leading(server, elector)
-    assert seen.wait(4) == [1, "called", "partial", "Leadership"]
+    assert seen.wait(5) == [1, "called", "partial", "Leadership", False]
     assert isinstance(box.get(timeout=PATIENCE), Leadership)
 
 
 async def _async_function(leadership: Leadership) -> None: ...
+
+
+def _generator(leadership: Leadership) -> Iterator[None]:
+    yield
 
 
 class _AsyncCallable:
@@ -147,6 +153,7 @@ NOT_CALLBACKS = {
     "keyword": lambda *, needed: None,
     "async": _async_function,
     "async callable": _AsyncCallable(),
+    "generator": _generator,
 }
 
 

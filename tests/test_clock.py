@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
 import pytest
 
 from elector_thread import State, clock
-from elector_thread.clock import Pulse, now
+from elector_thread.clock import Flag, Pulse, now
 
 from .conftest import MakeElector
 from .polling import until
@@ -124,3 +125,64 @@ def test_reads_and_events_at_the_same_time_never_disagree(
     assert wrong == []
     assert elector.leader == "pod-b"
     assert elector.status().counts.elected == elector.status().counts.demoted == 100
+
+
+# --- the flag ----------------------------------------------------------------------------
+
+
+def test_a_flag_is_set_for_all_who_wait_and_for_those_who_come_later() -> None:
+    flag, ended = Flag(), []
+    waiting = [threading.Thread(target=lambda: ended.append(flag.wait())) for _ in range(5)]
+    for thread in waiting:
+        thread.start()
+    assert not flag.wait(0)
+    assert not flag.wait(-1)
+    flag.set()
+    flag.set()
+    for thread in waiting:
+        thread.join(PATIENCE)
+    assert ended == [True] * 5
+    assert flag.wait()
+    assert flag.is_set()
+
+
+def test_a_cleared_flag_can_be_waited_for_again() -> None:
+    flag = Flag()
+    for _ in range(3):
+        flag.set()
+        flag.clear()
+        flag.clear()
+        assert not flag.is_set()
+        assert not flag.wait(0.001)
+    flag.set()
+    assert flag.wait(0)
+
+
+def test_a_wait_longer_than_the_system_can_wait_is_just_long() -> None:
+    flag = Flag()
+    threading.Thread(target=flag.set).start()
+    assert flag.wait(1e300)
+
+
+def test_a_signal_handler_may_set_the_flag_that_it_interrupts_a_wait_for() -> None:
+    """Again and again, since what matters is where in the wait it strikes."""
+    flag = Flag()
+    before = signal.signal(signal.SIGALRM, lambda *_: flag.set())
+    try:
+        for index in range(300):
+            flag.clear()
+            signal.setitimer(signal.ITIMER_REAL, 1e-4 + index * 1e-6)
+            give_up = now() + PATIENCE
+            while not flag.wait(1e-4):
+                assert now() < give_up, "the handler waits for whom it has interrupted"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_refresh_proves_that_the_process_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda: 100.0)
+    pulse = Pulse()
+    pulse.beat(lasts=5.0)
+    pulse.ran(103.0)
+    pulse.ran(101.0)
+    assert pulse.earliest_arrival(3700.0) == 103.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 import signal
 import socket
 import subprocess
@@ -15,7 +17,9 @@ from typing import Any
 import pytest
 
 from elector_thread import Elector, ElectorUnavailableError, Leadership, State
+from elector_thread.cell import Cell
 from elector_thread.clock import now
+from elector_thread.link import Link
 
 from .conftest import MakeElector
 from .polling import until
@@ -147,8 +151,176 @@ def test_a_refresh_by_a_signal_handler_within_a_refresh_fails_at_once(
     assert "asking already" in refused[0]
 
 
-class Interrupted(Exception):
-    pass
+class Interrupted(BaseException):
+    """What a signal handler raises: Ctrl-C, a time limit."""
+
+
+def own_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("elector-")]
+
+
+def test_a_stop_that_was_interrupted_is_completed_by_the_next(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector().start()
+    assert elector.wait_until_leader(PATIENCE)
+    cut_short = [Interrupted]
+    end = Cell.end_epoch
+
+    def interrupted(cell: Cell) -> None:
+        end(cell)
+        if cut_short:
+            raise cut_short.pop()
+
+    monkeypatch.setattr(Cell, "end_epoch", interrupted)
+    with pytest.raises(Interrupted):
+        elector.stop()
+    assert elector.stop()
+    assert (elector.state, own_threads()) == (State.UNKNOWN, [])
+
+
+@pytest.mark.parametrize("name", ["elector-dispatch", "elector-poll", "elector-stream"])
+def test_a_start_that_was_interrupted_leaves_nothing_behind(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector()
+    cut_short = [Interrupted]
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name == name and cut_short:
+            raise cut_short.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(Interrupted):
+        elector.start()
+    assert not elector.status().running
+    until(lambda: own_threads() == [])
+    elector.start()
+    assert elector.wait_until_leader(PATIENCE)
+    assert sorted(own_threads()) == ["elector-dispatch", "elector-poll", "elector-stream"]
+    assert elector.stop()
+
+
+@pytest.mark.parametrize("name", ["elector-dispatch", "elector-poll", "elector-stream"])
+def test_a_stop_within_a_start_wins(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As a signal handler's may: it is the later word."""
+    server.leader = "pod-a"
+    elector = make_elector()
+    stopped: list[bool] = []
+    start = threading.Thread.start
+
+    def handled(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == name and not stopped:
+            stopped.append(elector.stop())
+
+    monkeypatch.setattr(threading.Thread, "start", handled)
+    elector.start()
+    assert stopped == [True]
+    assert not elector.status().running
+    until(lambda: own_threads() == [])
+    elector.start()
+    assert elector.wait_until_leader(PATIENCE)
+    assert elector.stop()
+
+
+def test_an_answer_that_was_asked_for_before_the_stop_makes_no_leader_after_it(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the end of the life and the end of its connections poll may ask once more."""
+    server.leader = "pod-a"
+    elector = make_elector(sse_url=None, get_url=server.get_url, poll_interval=0.02)
+    elector.start()
+    assert elector.wait_until_leader(PATIENCE)
+    end = Cell.end_epoch
+
+    def slowly(cell: Cell) -> None:
+        end(cell)
+        server.wait_gets(3)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cell, "end_epoch", slowly)
+        assert elector.stop()
+    assert elector.state is State.UNKNOWN
+
+
+def test_an_end_that_comes_while_the_dispatch_thread_looks_is_told(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has found nothing to tell, then comes the stop, and then it asks whether to go on."""
+    server.leader = "pod-a"
+    elector = make_elector()
+    told: list[str] = []
+    led = threading.Event()
+    elector.on_elected(lambda: (told.append("elected"), led.set()))
+    elector.on_demoted(lambda: told.append("demoted"))
+    look = Cell.next_change
+    stopping: list[threading.Thread] = []
+
+    def look_and_stop(cell: Cell) -> object:
+        found = look(cell)
+        if led.is_set() and not stopping:
+            stopping.append(threading.Thread(target=elector.stop))
+            stopping[0].start()
+            until(lambda: not elector.status().running)
+        return found
+
+    monkeypatch.setattr(Cell, "next_change", look_and_stop)
+    elector.start()
+    assert led.wait(PATIENCE)
+    until(lambda: own_threads() == [])
+    assert told == ["elected", "demoted"]
+
+
+def test_a_turn_that_was_never_given_back_ends_by_itself() -> None:
+    link = Link()
+    assert link.take_turn(0.05)
+    assert link.is_mine
+    taken: list[bool] = []
+    other = threading.Thread(target=lambda: taken.append(link.take_turn(10)))
+    other.start()
+    other.join(PATIENCE)
+    assert taken == [True]
+    assert not link.is_mine
+
+
+def test_a_wait_for_anything_known_ends_while_a_callback_hinders_the_news_of_its_loss(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """The grace has run out, and nobody could be told; then there is contact again."""
+    server.leader = "pod-b"
+    elector = make_elector(
+        get_url=server.get_url, sse_url=None, grace_period=1.5, request_timeout=1.0
+    )
+    entered, release = threading.Event(), threading.Event()
+    elector.on_leader_change(lambda: (entered.set(), release.wait(PATIENCE)))
+    elector.start()
+    assert entered.wait(PATIENCE)
+    usual, server.on_get = server.on_get, lambda c: c.send(answer(b"", b"HTTP/1.1 503 No\r\n"))
+    until(lambda: elector.state is State.UNKNOWN)
+    known: list[bool] = []
+    waiting = threading.Thread(target=lambda: known.append(elector.wait_until_known(PATIENCE)))
+    waiting.start()
+    until(lambda: "wait_for" in functions_of(waiting.name))
+    server.on_get = usual
+    until(lambda: elector.state is State.FOLLOWER)
+    waiting.join(2.0)
+    told = list(known)
+    release.set()
+    assert told == [True]
+
+
+def test_an_elector_can_be_neither_copied_nor_pickled(make_elector: MakeElector) -> None:
+    elector = make_elector()
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            attempt(elector)
 
 
 def test_a_refresh_that_is_interrupted_in_its_wait_passes_its_turn_on(

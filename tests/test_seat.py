@@ -173,6 +173,41 @@ def test_two_electors_of_one_process_share_its_seat(
         assert other.says() == "elected"
 
 
+def test_two_names_of_one_file_are_one_seat(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    """Closing any descriptor of the file would drop the lock for both."""
+    server.leader = "pod-a"
+    (lock.parent / "sub").mkdir()
+    (lock.parent / "link").symlink_to(lock.parent)
+    by_name = make_elector(scope="process", lock_path=lock).start()
+    assert by_name.wait_until_leader(PATIENCE)
+    for other_name in (f"sub/../{lock.name}", f"link/{lock.name}"):
+        other = make_elector(scope="process", lock_path=lock.parent / other_name).start()
+        assert other.wait_until_leader(PATIENCE)
+        assert other.stop()
+        assert is_locked_for_others(lock)
+
+
+def test_a_lock_that_was_dropped_by_this_process_itself_is_taken_again(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens the file here and closes it again drops it: such are POSIX locks."""
+    monkeypatch.setattr("elector_thread.seat.RECHECK", 0.05)
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock).start()
+    assert elector.wait_until_leader(PATIENCE)
+    lock.read_bytes()
+    until(lambda: is_locked_for_others(lock))
+    assert elector.is_leader
+
+
+def is_locked_for_others(lock: Path) -> bool:
+    take = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    other = subprocess.run([sys.executable, "-c", take, lock], stderr=subprocess.DEVNULL)
+    return other.returncode != 0
+
+
 def test_a_removed_lock_file_does_not_seat_two(
     worker: Worker, server: ScriptedServer, make_elector: MakeElector, lock: Path
 ) -> None:

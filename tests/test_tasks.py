@@ -181,6 +181,33 @@ def test_removed_it_is_not_called_for_the_next_leadership(
     assert seen.entries == ["work", "elected"]
 
 
+def test_removed_and_registered_again_it_does_not_run_twice_at_once(
+    server: ScriptedServer, make_elector: MakeElector, seen: Journal
+) -> None:
+    """And `stop` waits for the removed one as for any other."""
+    elector = make_elector()
+    release = threading.Event()
+    running: list[int] = []
+
+    def work(leadership: Leadership) -> None:
+        running.append(1)
+        seen.add(len(running))
+        release.wait(PATIENCE)
+        running.pop()
+
+    elector.while_leader(work)
+    leading(server, elector)
+    seen.wait(1)
+    elector.remove(work)
+    elector.while_leader(work)
+    elector.on_elected(lambda: seen.add("told"))  # later than the task, so that it had its turn
+    seen.wait(2)
+    assert not elector.stop(timeout=0.05)
+    release.set()
+    assert elector.stop(timeout=PATIENCE)
+    assert [entry for entry in seen.entries if entry != "told"] == [1]
+
+
 def test_it_may_call_anything_on_the_elector(
     server: ScriptedServer, make_elector: MakeElector, seen: Journal
 ) -> None:

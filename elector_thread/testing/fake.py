@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from threading import Event
 from typing import Any, Self, TypeVar
 
 from ..callbacks import adapt, name_of
 from ..cell import Cell
-from ..clock import Clock
+from ..clock import Clock, Flag
 from ..dispatch import Dispatch
 from ..elector import Elector
 from ..errors import ElectorUnavailableError, NotLeaderError
@@ -89,7 +88,7 @@ class FakeElector(Elector):
 
     def _begin(self) -> None:
         """A new life: nobody was told anything in it yet."""
-        self._stopping = Event()
+        self._stopping = Flag()
         self._telling = False
         self._registry.forget_told()
         self._dispatch = Dispatch(
@@ -181,10 +180,10 @@ class FakeElector(Elector):
             self._hear()
             self._tell()
 
-    def _wait(self, event: Event, seconds: float | None) -> None:
+    def _wait(self, flag: Flag, seconds: float | None) -> None:
         """A callback or a leader task waits on its leadership: that makes time pass."""
         end = inf if seconds is None else self._clock.now() + seconds
-        while not event.is_set() and (left := end - self._clock.now()) > 0:
+        while not flag.is_set() and (left := end - self._clock.now()) > 0:
             step = min(left, self._settings.poll_interval)
             self._waited += step
             if self._waited > LONGEST_WAIT and self._horizon == inf:
@@ -281,15 +280,15 @@ class FakeElector(Elector):
 class _FakeClock(Clock):
     """Stands still, but for what the test does."""
 
-    def __init__(self, wait: Callable[[Event, float | None], None]) -> None:
+    def __init__(self, wait: Callable[[Flag, float | None], None]) -> None:
         self.instant = 1000.0
         self._wait = wait
 
     def now(self) -> float:
         return self.instant
 
-    def wait(self, event: Event, seconds: float | None) -> None:
-        self._wait(event, seconds)
+    def wait(self, flag: Flag, seconds: float | None) -> None:
+        self._wait(flag, seconds)
 
 
 class _LeaderTask:

@@ -232,10 +232,11 @@ class TestTheChild:
         leader.stop()
         before = server.connections
 
-        def look() -> tuple[bool, State, bool]:
-            return leader.is_leader, leader.state, leader.status().running
+        def look() -> tuple[bool, State, bool, object]:
+            guarded = leader.only_on_leader(lambda: "ran")
+            return leader.is_leader, leader.state, leader.status().running, bool(guarded())
 
-        assert in_child(look) == (False, State.UNKNOWN, False)
+        assert in_child(look) == (False, State.UNKNOWN, False, False)
         assert server.connections == before
 
     def test_uses_its_own_default_elector(
