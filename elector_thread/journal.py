@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from math import inf
 from threading import Lock, current_thread
 
 from .clock import now
@@ -16,6 +17,9 @@ from .clock import now
 __all__ = ["Journal", "Outage"]
 
 log = logging.getLogger("elector_thread")
+
+READABLE_SPELL = 300.0
+"""Seconds without an unreadable event after which the next one is news again."""
 
 
 def _tell(level: int, message: str, *args: object, exc_info: BaseException | None = None) -> None:
@@ -71,7 +75,7 @@ class Journal:
         self.stream = "off"
         self._get = Outage()
         self._stream = Outage()
-        self._events = Outage()
+        self._unheard_at = -inf
         self._bugs: set[str] = set()
         self._told_stream = False  # a line about the current stream outage was logged
 
@@ -150,14 +154,17 @@ class Journal:
         """``count`` events could be read."""
         with self._lock:
             self.events += count
-            self._events.over()
 
     def unheard(self, reason: str) -> None:
-        """An event could not be read; the stream goes on."""
+        """An event could not be read; the stream goes on. Told once, until there is none for long.
+
+        That one could be read ends nothing: they may come in turns.
+        """
+        instant = now()
         with self._lock:
             self.unreadable += 1
             self.last_error = reason
-            begins = self._events.failed()
+            begins, self._unheard_at = instant - self._unheard_at >= READABLE_SPELL, instant
         if begins:
             _tell(logging.WARNING, "unreadable event from the elector: %s; ignored", reason)
 

@@ -7,12 +7,13 @@ once, by name; nothing later needs to doubt a setting.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from string import ascii_letters, digits
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
@@ -63,6 +64,12 @@ class Settings(NamedTuple):
         return self.get_url is not None
 
     @property
+    def holds_secrets(self) -> bool:
+        """Whether a URL has a user, a password or a query: what answers there may echo them."""
+        parts = [urlsplit(url) for url in (self.get_url, self.sse_url) if url is not None]
+        return any(part.query or "@" in part.netloc for part in parts)
+
+    @property
     def where(self) -> str:
         """The elector's address for people and logs, without credentials."""
         return shown(self.get_url) if self.get_url else f"nowhere ({self.when_unconfigured})"
@@ -96,8 +103,9 @@ def resolve(
     numbers = {name: _seconds(name, value, env) for name, value in given.items()}
     _check_grace(**numbers)
     unconfigured = _choice("when_unconfigured", when_unconfigured, env, WHEN_UNCONFIGURED)
+    get_name, sse_name = "get_url", "sse_url"
     if get_url is None and sse_url is None:
-        get_url, sse_url = _urls_from(env)
+        (get_name, get_url), (sse_name, sse_url) = _urls_from(env)
     elif get_url is None:
         raise ConfigurationError(
             "get_url is missing: sse_url brings the news, but get_url is the truth it is "
@@ -106,8 +114,8 @@ def resolve(
     if get_url is None:
         _check_unconfigured(unconfigured, env)
     return Settings(
-        get_url=None if get_url is None else _url("get_url", get_url),
-        sse_url=None if sse_url is None else _url("sse_url", sse_url),
+        get_url=None if get_url is None else _url(get_name, get_url),
+        sse_url=None if sse_url is None else _url(sse_name, sse_url),
         identity=_identity(identity, env),
         scope=_choice("scope", scope, env, SCOPES),
         when_unconfigured=unconfigured,
@@ -147,8 +155,10 @@ def _seconds(name: str, value: object, env: Mapping[str, str]) -> float:
         raise ConfigurationError(f"{source}: expected a number of seconds, got {value!r}")
     try:
         seconds = float(value)
-    except OverflowError:
-        seconds = float("inf")
+    except OverflowError:  # with more digits than Python cares to print
+        raise ConfigurationError(
+            f"{source}: expected a positive, finite number of seconds, got one beyond all bounds"
+        ) from None
     if not isfinite(seconds) or not 0 < seconds <= 1e9:
         raise ConfigurationError(
             f"{source}: expected a positive, finite number of seconds, got {value!r}"
@@ -204,17 +214,23 @@ def _path(name: str, value: object, env: Mapping[str, str]) -> Path | None:
         value, source = _from_env(name, env), _variable(name)
     if value is None:
         return None
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path or "\0" in path:
         raise ConfigurationError(f"{source}: expected a path, got {value!r}")
-    return Path(value)
+    return Path(path)
 
 
-def _urls_from(env: Mapping[str, str]) -> tuple[str | None, str | None]:
+_Named: TypeAlias = tuple[str, str | None]
+
+
+def _urls_from(env: Mapping[str, str]) -> tuple[_Named, _Named]:
     """The platform's variables; ELECTOR_PATH is the legacy one, without scheme or stream."""
+    get_name = "get_url (ELECTOR_GET_URL)"
     get_url = env.get("ELECTOR_GET_URL", "").strip()
     sse_url = env.get("ELECTOR_SSE_URL", "").strip()
     legacy = env.get("ELECTOR_PATH", "").strip()
     if not get_url and legacy:
+        get_name = "get_url (ELECTOR_PATH)"
         get_url = legacy if "://" in legacy else f"http://{legacy}"
         get_url = get_url if "/" in get_url.partition("://")[2] else f"{get_url}/"
     if not get_url and sse_url:
@@ -222,7 +238,7 @@ def _urls_from(env: Mapping[str, str]) -> tuple[str | None, str | None]:
             "ELECTOR_GET_URL is not set, but ELECTOR_SSE_URL is: the stream alone cannot be "
             "trusted, since it may go silent while it stays open; set both"
         )
-    return get_url or None, sse_url or None
+    return (get_name, get_url or None), ("sse_url (ELECTOR_SSE_URL)", sse_url or None)
 
 
 def _check_unconfigured(choice: str, env: Mapping[str, str]) -> None:
@@ -276,17 +292,27 @@ def _what_is_wrong_with(url: str) -> str | None:
         return "it does not begin with http:// or https://"
     if not host:
         return "it names no host"
-    if not _is_host(host):
+    if not host.isascii():
+        return "its host has letters beyond ASCII; write an international name as xn--…"
+    if not _is_host(host, parts.netloc.rpartition("@")[2]):
         return "its host is no name or address"
     return "port 0 is not one" if port == 0 else None
 
 
-def _is_host(host: str) -> bool:
+def _is_host(host: str, authority: str) -> bool:
     """Whether requests can send to it: what it refuses, it refuses much later, with the URL."""
-    if ":" in host:  # an IPv6 address, which urlsplit has checked
-        return True
+    if "[" in authority:
+        return re.fullmatch(r"\[[^]]*\](:\d*)?", authority) is not None and _is_ipv6(host)
     try:
         name = host.encode("idna").decode()
     except UnicodeError:
         return False
     return name[:1] not in ("", ".") and _HOST_CHARACTERS.issuperset(name)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except OSError:
+        return False
+    return True

@@ -12,10 +12,12 @@ import encodings.idna  # noqa: F401 - a forked child's first request may not be 
 import logging
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3.connection
@@ -54,8 +56,8 @@ def _is_not_ours(_: logging.LogRecord) -> bool:
 
 # urllib3 logs the whole path, with a token in its query, and warns of a strange header
 # at every try; what there is to know about our exchanges, the journal says
-for _name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
-    logging.getLogger(_name).addFilter(_is_not_ours)
+for _name in ("connection", "connectionpool", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_is_not_ours)
 
 
 class _LinkedConnection(urllib3.connection.HTTPConnection):
@@ -137,7 +139,9 @@ class _Channel:
         self.fresh = True  # nothing was ever answered on the current connection
         self._timeout = timeout
         self._adapter = _LinkedAdapter(self.link)
-        self._request = requests.Request("GET", url, headers=_headers(accept)).prepare()
+        bare, credentials = _split(url)
+        headers = {**_headers(accept), **credentials}
+        self._request = requests.Request("GET", bare, headers=headers).prepare()
 
     @property
     def longest(self) -> float:
@@ -176,6 +180,19 @@ class _Channel:
         self._adapter.close()
 
 
+def _split(url: str) -> tuple[str, dict[str, str]]:
+    """The URL without user and password, and the header that they become.
+
+    What requests does not know, it cannot tell; and it sends Latin-1 only.
+    """
+    parts = urlsplit(url)
+    if parts.username is None and parts.password is None:
+        return url, {}
+    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return bare, {"Authorization": f"Basic {b64encode(pair).decode()}"}
+
+
 def _headers(accept: str) -> dict[str, str]:
     return {
         "User-Agent": f"elector-thread/{__version__}",
@@ -196,6 +213,14 @@ class Sidecar:
         self._get = _channel(settings.get_url, "application/json", settings)
         self._sse = _channel(settings.sse_url, "text/event-stream", settings)
         self._report = _channel(settings.report_url, "application/json", settings)
+        self._may_quote = not settings.holds_secrets
+
+    def words(self, problem: Exception) -> str:
+        """What went wrong; what came instead is left out if it might echo a secret of ours."""
+        return str(problem) if self._may_quote else str(problem).partition(", got ")[0]
+
+    def _safe(self, failure: ExchangeFailed) -> ExchangeFailed:
+        return type(failure)(self.words(failure), failure.retry_after)
 
     def ask(self) -> tuple[str | None, float]:
         """One GET: the leader's name (None for ``{}``), and the instant at which it was asked.
@@ -238,7 +263,7 @@ class Sidecar:
             failure = failure_from(error)
         if failure is not None:  # raised out here: the library's own error may hold credentials
             channel.drop()
-            raise failure
+            raise self._safe(failure)
         try:
             leader = _read_leader(response, channel.link)
         except (RequestException, HTTPError, OSError, ValueError) as error:
@@ -247,7 +272,7 @@ class Sidecar:
             failure = error
         if failure is not None:
             channel.close(response)
-            raise failure
+            raise self._safe(failure)
         channel.fresh = False
         return leader, asked_at
 
@@ -261,11 +286,11 @@ class Sidecar:
             failure = failure_from(error)
         if failure is not None:
             self._sse.drop()
-            raise failure
+            raise self._safe(failure)
         problem = _why_no_stream(response)
         if problem:
             self._sse.close(response)
-            raise NoStream(problem)
+            raise self._safe(NoStream(problem))
         self._sse.link.relax()
         return EventStream(response, self._sse)
 
@@ -369,9 +394,8 @@ def _read_leader(response: requests.Response, link: Link) -> str | None:
         raise ExchangeFailed(f"HTTP {response.status_code} to GET", _retry_after(response))
     if _media_type(response) != "application/json":
         raise ExchangeFailed(f"expected application/json, got {_shown_type(response)}")
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding.lower() != "identity":
-        raise ExchangeFailed(f"asked for no content encoding, got {printable(encoding, 40)}")
+    if encoded := _unwanted_encoding(response):
+        raise ExchangeFailed(encoded)
     body = b""
     while chunk := response.raw.read1(READ_SIZE, decode_content=False):
         link.refill()
@@ -386,7 +410,14 @@ def _why_no_stream(response: requests.Response) -> str | None:
         return f"HTTP {response.status_code} to the stream's GET"
     if _media_type(response) != "text/event-stream":
         return f"expected text/event-stream, got {_shown_type(response)}"
-    return None
+    return _unwanted_encoding(response)
+
+
+def _unwanted_encoding(response: requests.Response) -> str | None:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() == "identity":
+        return None
+    return f"asked for no content encoding, got {printable(encoding, 40)}"
 
 
 def _media_type(response: requests.Response) -> str:

@@ -154,7 +154,7 @@ class Stream:
             try:
                 leaders.append(parse_leader(data))
             except Malformed as problem:
-                problems.append(str(problem))
+                problems.append(self._sidecar.words(problem))
         named = [leader for leader in leaders if leader is not None]
         if named:
             self._cell.hear(self._epoch, named, at, pushed=True)

@@ -10,6 +10,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 __all__ = [
     "MAX_BYTES",
@@ -35,12 +36,18 @@ _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _PLAIN_EVENT = re.compile(rb"data: [\x20-\x7e]*\n\n").fullmatch
 _PLAIN_CHUNK = re.compile(rb"\r\n([0-9a-f]{1,4})\r\n(data: [\x20-\x7e]*\n\n)\r\n").match
-_decode = json.JSONDecoder().raw_decode
 _JSON_SPACE = " \t\n\r"
 
 
 class Malformed(ValueError):
     """What came in cannot be understood. The message says what was expected and what came."""
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is Python's, not JSON's")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).raw_decode
 
 
 def normalise(read1: Callable[[int], bytes]) -> EventBlocks:

@@ -527,6 +527,43 @@ def test_an_outage_is_one_line_at_its_begin_and_one_at_its_end(
     )
 
 
+def test_readable_and_unreadable_events_in_turns_are_one_line(
+    server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector().start()
+    server.wait_streams()
+    server.wait_gets(1)
+    for _ in range(5):
+        server.send_to_streams(chunk(b"data: ping\n\n"))
+        server.push("pod-b")
+    until(lambda: elector.status().counts.events == 6)
+    assert elector.status().counts.unreadable == 5
+    assert [level for level, _ in lines(log)] == ["WARNING"]
+
+
+def test_a_server_that_echoes_the_request_does_not_bring_its_secrets_into_the_log(
+    server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
+) -> None:
+    echo = b'{"error": "/?token=s3cret"}'
+
+    def tell(connection: Connection) -> None:
+        if connection.path.startswith("/sse"):
+            connection.send(CHUNKED_SSE_HEAD + chunk(b"data: " + echo + b"\n\n"))
+            connection.wait_gone()
+        connection.send(answer(echo))
+
+    server.on_get = tell
+    base = f"http://127.0.0.1:{server.port}/"
+    elector = make_elector(get_url=f"{base}?token=s3cret", sse_url=f"{base}sse?token=s3cret")
+    elector.start()
+    until(lambda: elector.status().counts.unreadable and elector.status().counts.failures)
+    with pytest.raises(ElectorUnavailableError) as caught:
+        elector.refresh()
+    shown = f"{log.text} {caught.value} {elector.status()} {elector!r}"
+    assert "s3cret" not in shown
+
+
 def test_a_stream_out_of_order_is_one_line_and_what_it_says_is_escaped(
     server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
 ) -> None:

@@ -159,6 +159,39 @@ def test_ipv6_and_https_are_fine() -> None:
     assert resolve({}, get_url="https://there/").where == "https://there/"
 
 
+@pytest.mark.parametrize(
+    "host", ["\u2603.net", "_\u00fc", "\u2163", "[v1.abc]", "[::1]x", "x[::1]", "a" * 70]
+)
+def test_a_host_that_requests_would_refuse_is_told_at_once(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="get_url"):
+        resolve({}, get_url=f"http://{host}/")
+
+
+@pytest.mark.parametrize("variable", ["ELECTOR_GET_URL", "ELECTOR_PATH", "ELECTOR_SSE_URL"])
+def test_a_bad_url_is_told_by_the_variable_that_holds_it(variable: str) -> None:
+    environ = {**PLATFORM, variable: "ftp://here/"}
+    if variable == "ELECTOR_PATH":
+        del environ["ELECTOR_GET_URL"]
+    with pytest.raises(ConfigurationError, match=variable):
+        resolve(environ)
+
+
+class _BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"pod.seat"
+
+
+@pytest.mark.parametrize("path", ["a\0b", _BytesPath(), b"pod.seat", ""])
+def test_a_lock_path_that_is_none_is_told(path: object) -> None:
+    with pytest.raises(ConfigurationError, match="lock_path"):
+        resolve(PLATFORM, lock_path=path)  # type: ignore[arg-type]  # the point of the test
+
+
+def test_a_number_too_long_to_be_printed_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="poll_interval"):
+        resolve(PLATFORM, poll_interval=10**5000)
+
+
 def test_unknown_settings_are_a_type_error() -> None:
     with pytest.raises(TypeError, match="pol_interval"):
         Elector(pol_interval=5)  # type: ignore[call-arg]  # the point of the test

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import gzip
@@ -460,6 +461,37 @@ def test_an_event_that_is_no_plain_one_behind_it_does_not_hold_an_event_back(
     with sidecar.open_stream() as stream:
         assert next(iter(stream)) == [result("pod-a").decode()]
         delivered.set()
+
+
+def test_an_encoded_stream_is_none(server: ScriptedServer, sidecar: Sidecar) -> None:
+    server.on_stream = says(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n"
+    )
+    with pytest.raises(NoStream, match="content encoding"):
+        sidecar.open_stream()
+
+
+@pytest.mark.parametrize(
+    ("user", "sent"),
+    [
+        ("u:s3cr%E2%82%ACt", "u:s3cr\u20act"),
+        ("u:p%40ss", "u:p@ss"),
+        ("token", "token:"),
+        ("u:\u20ac", "u:\u20ac"),
+    ],
+)
+def test_credentials_are_sent_as_utf8(server: ScriptedServer, user: str, sent: str) -> None:
+    sidecar = Sidecar(settings_for(server, get_url=f"http://{user}@127.0.0.1:{server.port}/"))
+    heads: list[str] = []
+
+    def note(connection: Connection) -> None:
+        heads.append(connection.head)
+        connection.send(answer(result("pod-a")))
+
+    server.on_get = note
+    sidecar.ask()
+    sidecar.abort()
+    assert f"Authorization: Basic {base64.b64encode(sent.encode()).decode()}" in heads[0]
 
 
 def test_events_that_come_together_are_one_batch(server: ScriptedServer, sidecar: Sidecar) -> None:
