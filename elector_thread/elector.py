@@ -159,6 +159,8 @@ class Elector:
             try:
                 if self._life is None and not self._dormant:
                     self._begin_life()
+                if not self._wanted:  # a signal handler has said stop, before there was a life
+                    self._begin_stop()
             except BaseException:
                 self._begin_stop()
                 raise

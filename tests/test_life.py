@@ -19,6 +19,7 @@ import pytest
 from elector_thread import Elector, ElectorUnavailableError, Leadership, State
 from elector_thread.cell import Cell
 from elector_thread.clock import now
+from elector_thread.life import Life
 from elector_thread.link import Link
 
 from .conftest import MakeElector
@@ -228,6 +229,27 @@ def test_a_stop_within_a_start_wins(
     elector.start()
     assert elector.wait_until_leader(PATIENCE)
     assert elector.stop()
+
+
+def test_a_stop_at_the_very_begin_of_a_start_wins(
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no life yet that the handler could end, but there are connections."""
+    elector = make_elector()
+    stopped: list[bool] = []
+
+    def handled(*args: Any, **kwargs: Any) -> Life:
+        if not stopped:
+            stopped.append(elector.stop())
+        return Life(*args, **kwargs)
+
+    monkeypatch.setattr("elector_thread.elector.Life", handled)
+    elector.start()
+    assert not elector.status().running
+    until(lambda: own_threads() == [])
+    server.leader = "pod-a"
+    elector.start()
+    assert elector.wait_until_leader(PATIENCE)
 
 
 def test_an_answer_that_was_asked_for_before_the_stop_makes_no_leader_after_it(
