@@ -115,7 +115,9 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"elector-thread {__version__}")
-    commands = parser.add_subparsers(dest="command", help=argparse.SUPPRESS, parser_class=_Parser)
+    commands = parser.add_subparsers(
+        dest="command", prog="elector-thread", help=argparse.SUPPRESS, parser_class=_Parser
+    )
     _add_status(commands)
     _add_is_leader(commands)
     _add_watch(commands)

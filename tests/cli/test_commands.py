@@ -26,6 +26,8 @@ from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment
 
 Spawn = Callable[..., Running]
 
+PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
+
 
 @pytest.fixture
 def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
@@ -333,6 +335,17 @@ def test_bad_usage_is_one_clear_line(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", bare.COMMANDS)
+def test_the_help_of_a_command_names_it(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: elector-thread {command} [")
+
+
+def test_a_bad_value_is_told_as_the_page_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "--grace", "soon", "--", "celery", "-A", "app", "beat"])
+    assert f"echo $?\n{capsys.readouterr().err}2\n" in PAGE.read_text()
+
+
 @pytest.mark.parametrize(
     ("program", "code"),
     [("no-such-program", 127), ("/no/such/program", 127), ("/etc/passwd", 126), ("", 127)],
@@ -363,8 +376,7 @@ def test_the_page_shows_the_help_as_it_is(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     main(["--help"])
-    page = Path(__file__).parents[2] / "docs" / "command-line.md"
-    assert f"$ elector-thread --help\n{capsys.readouterr().out}```" in page.read_text()
+    assert f"$ elector-thread --help\n{capsys.readouterr().out}```" in PAGE.read_text()
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
