@@ -7,6 +7,7 @@ own module is imported when it is that command's turn.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -49,15 +50,19 @@ def main(arguments: Sequence[str]) -> int:
         return console.BAD_USAGE
     parser = _parser()
     try:
-        given = parser.parse_args(ours)
+        given, unknown = parser.parse_known_args(ours)
     except SystemExit as end:  # after --help and --version, and after what was wrong
         return int(end.code or 0)
+    if unknown:  # told here, since the parser itself would name no command
+        return _refuse_unknown(given.command, unknown)
     if command is not None and given.command != "run":
         console.complain(given.command or "", "expected nothing after '--'")
         return console.BAD_USAGE
     if given.command is None:
         parser.print_help(sys.stderr)
         return console.BAD_USAGE
+    if given.command == "run" and given.undashed:
+        return _refuse_undashed(arguments, at=len(ours) - len(given.undashed))
     return _run(given, command or [])
 
 
@@ -67,6 +72,20 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
         return list(arguments), None
     at = list(arguments).index("--")
     return list(arguments[:at]), list(arguments[at + 1 :])
+
+
+def _refuse_unknown(command: str | None, unknown: Sequence[str]) -> int:
+    name = f"elector-thread {command}" if command else "elector-thread"
+    problem = f"unrecognized arguments: {' '.join(unknown)}"
+    console.complain(command or "", f"{problem}; see {name} --help")
+    return console.BAD_USAGE
+
+
+def _refuse_undashed(arguments: Sequence[str], at: int) -> int:
+    """``run`` without ``--`` before its command, which begins at ``at``."""
+    meant = shlex.join(["elector-thread", *arguments[:at], "--", *arguments[at:]])
+    console.complain("run", f"put '--' before the command: {meant}")
+    return console.BAD_USAGE
 
 
 def _run(given: argparse.Namespace, command: list[str]) -> int:
@@ -217,6 +236,8 @@ def _add_run(commands: Commands[_Parser]) -> None:
         help="end with the command's exit code when it fails, instead of starting it again",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing about the command")
+    # not for use: whatever stands here should have stood behind the dashes
+    parser.add_argument("undashed", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def _add_doctor(commands: Commands[_Parser]) -> None:

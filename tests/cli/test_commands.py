@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -313,7 +314,10 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
         (["status", "--", "more"], "expected nothing after '--'"),
         (["run"], "expected a command after '--'"),
         (["run", "--"], "expected a command after '--'"),
-        (["run", "celery"], "unrecognized arguments: celery"),
+        (
+            ["run", "--nosuch", "--", "true"],
+            "unrecognized arguments: --nosuch; see elector-thread run",
+        ),
         (["run", "--grace", "soon", "--", "true"], "expected seconds, 0 or more, got 'soon'"),
         (["run", "--grace", "-1", "--", "true"], "expected seconds, 0 or more, got '-1'"),
         (["run", "--grace", "nan", "--", "true"], "expected seconds, 0 or more, got 'nan'"),
@@ -339,6 +343,37 @@ def test_bad_usage_is_one_clear_line(
 def test_the_help_of_a_command_names_it(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert main([command, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"usage: elector-thread {command} [")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ("celery -A app beat", "-- celery -A app beat"),
+        ("--grace 3 -q celery -q --grace 4", "--grace 3 -q -- celery -q --grace 4"),
+        ("--grace 3 3", "--grace 3 -- 3"),
+        ("sh -c 'exec beat'", "-- sh -c 'exec beat'"),
+        ("kubectl exec pod -- ls", "-- kubectl exec pod -- ls"),
+    ],
+)
+def test_run_tells_where_the_dashes_belong(
+    capsys: pytest.CaptureFixture[str], arguments: str, meant: str
+) -> None:
+    assert main(["run", *shlex.split(arguments)]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"elector-thread run: put '--' before the command: elector-thread run {meant}\n",
+    )
+
+
+def test_a_complaint_names_the_command_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--bogus"]) == 2
+    assert capsys.readouterr().err == (
+        "elector-thread status: unrecognized arguments: --bogus; see elector-thread status --help\n"
+    )
+    assert main(["--bogus"]) == 2
+    assert capsys.readouterr().err == (
+        "elector-thread: unrecognized arguments: --bogus; see elector-thread --help\n"
+    )
 
 
 def test_a_bad_value_is_told_as_the_page_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
