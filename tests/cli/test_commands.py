@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +29,8 @@ from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment
 
 Spawn = Callable[..., Running]
 
-PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "command-line.md"
 
 
 @pytest.fixture
@@ -434,6 +437,40 @@ def test_output_that_cannot_be_written_is_told(beside: ScriptedServer) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("elector-thread status: cannot write the output")
     assert ended.stderr.count("\n") == 1
+
+
+# --- Ctrl-C before there is a command -----------------------------------------------------------
+
+SCRIPT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"][
+    "elector-thread"
+]
+
+
+@pytest.mark.parametrize("module", ["elector_thread", "requests", "elector_thread.cli.bare"])
+def test_ctrl_c_while_it_is_being_imported_is_quiet(tmp_path: Path, module: str) -> None:
+    # loaded by the interpreter itself, before the console script's first line
+    (tmp_path / "sitecustomize.py").write_text(
+        "import signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+    )
+    source, _, function = SCRIPT.partition(":")
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; from {source} import {function}; sys.exit({function}())",
+            "-h",
+        ],
+        env=environment(PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path])),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 # --- the bare install -------------------------------------------------------------------------

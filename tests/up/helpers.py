@@ -16,7 +16,7 @@ from ..polling import until
 PATIENCE = 15.0
 """Seconds for anything to happen, on a busy machine."""
 
-ENTRY = "import sys; from elector_thread.cli import main; sys.exit(main())"
+ENTRY = "import sys; from elector_thread_command import main; sys.exit(main())"
 
 
 def elector_thread(*arguments: str) -> list[str]:
