@@ -32,7 +32,7 @@ $(VENV)/bench.done: $(BIN)/python pyproject.toml
 	@touch $@
 
 demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeover (10 s)
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/python examples/demo.py || [ $$? = 141 ] # nobody reads any more: make demo | head
 
 test: $(VENV)/test.done ## run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

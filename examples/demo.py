@@ -21,26 +21,31 @@ TOOL = str(Path(sys.executable).with_name("elector-thread"))
 WORKER = os.path.relpath(Path(__file__).with_name("worker.py"))
 PATIENCE = 15.0  # seconds for anything to happen
 COLOURS = ("36", "33", "35")
+COLOURFUL = (
+    sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+)
 
 terminal = threading.Lock()  # one line at a time; also protects `colours`
 colours: dict[str, str] = {}
 
 
+def painted(text: str, colour: str) -> str:
+    return f"\033[{colour}m{text}\033[0m" if COLOURFUL else text
+
+
 def show(line: str) -> None:
     """A line of `up`, the name of each replica in its own colour."""
-    name, _, text = line.partition(" ")
+    name, space, text = line.partition(" ")
     with terminal:
         if name.startswith("app-"):
-            colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
-        if sys.stdout.isatty():
-            line = f"\033[{colours.get(name, '0')}m{name}\033[0m {text}"
+            colour = colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
+            line = painted(name, colour) + space + text
         print(line, flush=True)
 
 
 def say(text: str) -> None:
-    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
     with terminal:
-        print(f"\n{bold}{text}{plain}", flush=True)
+        print(f"\n{painted(text, '1')}", flush=True)
 
 
 class Up:
@@ -58,17 +63,28 @@ class Up:
             env={**os.environ, "PATH": path},
             start_new_session=True,  # a Ctrl-C here reaches the demo alone, which passes it on
         )
-        self.news = threading.Condition()  # protects `lines`
+        self.news = threading.Condition()  # protects `lines`, `over` and `unread`
         self.lines: list[str] = []
-        threading.Thread(target=self.read, daemon=True).start()
+        self.over = False  # no more lines will come
+        self.unread = False  # whoever read our own output is gone
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
 
     def read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            show(line.rstrip("\n"))
-            with self.news:
-                self.lines.append(line)
-                self.news.notify_all()
+        try:
+            with self.process.stdout as said:  # closed at the end, which ends `up` as well
+                for line in said:
+                    show(line.rstrip("\n"))
+                    with self.news:
+                        self.lines.append(line)
+                        self.news.notify_all()
+            unread = False
+        except BrokenPipeError:
+            unread = True
+        with self.news:
+            self.over, self.unread = True, unread
+            self.news.notify_all()
 
     def wait_for(self, pattern: str, what: str, count: int = 1) -> list[str]:
         """What the pattern's group found, ``count`` different ones, once there are so many."""
@@ -78,8 +94,12 @@ class Up:
             return list(dict.fromkeys(match[1] for match in matches if match))
 
         with self.news:
-            if not self.news.wait_for(lambda: len(found()) >= count, PATIENCE):
-                sys.exit(f"demo: expected {what} within {PATIENCE:g} s, in vain")
+            self.news.wait_for(lambda: self.over or len(found()) >= count, PATIENCE)
+            if self.unread:
+                raise BrokenPipeError
+            if len(found()) < count:
+                why = "but up has ended" if self.over else f"in vain for {PATIENCE:g} s"
+                sys.exit(f"demo: waited for {what}, {why}")
             return found()[:count]
 
     def page(self) -> str:
@@ -93,9 +113,21 @@ class Up:
         say("$ " + shlex.join(["elector-thread", *arguments]))
         environ = {**os.environ, "ELECTOR_LOCAL_URL": self.page()}
         try:
-            subprocess.run([TOOL, *arguments], env=environ, timeout=PATIENCE, check=True)
-        except subprocess.SubprocessError as error:
+            ended = subprocess.run(
+                [TOOL, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environ,
+                timeout=PATIENCE,
+                start_new_session=True,  # as for `up`
+            )
+        except subprocess.TimeoutExpired as error:
             sys.exit(f"demo: {error}")
+        with terminal:
+            print(ended.stdout, end="", flush=True)
+        if ended.returncode:
+            sys.exit(f"demo: expected exit code 0, got {ended.returncode}")
 
     def __enter__(self) -> Up:
         return self
@@ -106,6 +138,7 @@ class Up:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
+        self.reader.join(PATIENCE)  # the last lines
 
 
 def main() -> None:
@@ -135,3 +168,6 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # `make demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the interpreter's own last flush
+        sys.exit(128 + signal.SIGPIPE)
