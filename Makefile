@@ -11,23 +11,25 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(BIN)/python:
+# A stamp, not the interpreter: without a network, that one is there and pip's upgrade is not.
+$(VENV)/pip.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; try: make PYTHON=python3.13 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
 
-$(VENV)/demo.done: $(BIN)/python pyproject.toml
+$(VENV)/demo.done: $(VENV)/pip.done pyproject.toml
 	$(PIP) install -e '.[cli]'
 	@touch $@
 
-$(VENV)/test.done: $(BIN)/python pyproject.toml
+$(VENV)/test.done: $(VENV)/pip.done pyproject.toml
 	$(PIP) install -e '.[cli]' --group test --group check
 	@$(PIP) install --group uwsgi >/dev/null 2>&1 \
 		|| echo "uWSGI could not be compiled (no C compiler?): its tests are left out" >&2
 	@touch $@
 
-$(VENV)/bench.done: $(BIN)/python pyproject.toml
+$(VENV)/bench.done: $(VENV)/pip.done pyproject.toml
 	$(PIP) install -e '.[local]' --group bench
 	@touch $@
 
