@@ -384,6 +384,23 @@ def test_a_bad_value_is_told_as_the_page_shows_it(capsys: pytest.CaptureFixture[
     assert f"echo $?\n{capsys.readouterr().err}2\n" in PAGE.read_text()
 
 
+def test_the_page_unsets_all_that_the_platform_sets(
+    local: LocalElector, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = re.search(
+        r"^\$ env (.*) elector-thread is-leader; echo \$\?\n(.*\n)2$",
+        PAGE.read_text(),
+        re.MULTILINE,
+    )
+    assert shown is not None
+    for name, value in local.environ.items():
+        monkeypatch.setenv(name, value)
+    for name in shown[1].replace("-u", "").split():
+        monkeypatch.delenv(name)
+    assert main(["is-leader"]) == 2
+    assert capsys.readouterr() == ("", shown[2])
+
+
 @pytest.mark.parametrize(
     ("program", "code"),
     [("no-such-program", 127), ("/no/such/program", 127), ("/etc/passwd", 126), ("", 127)],
