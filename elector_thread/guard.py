@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    Never,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 from .callbacks import name_of
 from .errors import NotLeaderError
 
 __all__ = ["SKIPPED", "Guard", "Skipped"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look at it
+if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look at these
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    Instead = TypeVar("Instead")
+    Instead_co = TypeVar("Instead_co", covariant=True)
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
     class Asked(Protocol):
         """What the guard needs to know of an `Elector`."""
@@ -31,23 +43,56 @@ if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look a
         def await_first_word(self, timeout: float) -> None:
             """Wait for the elector's first word."""
 
+    class Keeping(Protocol):
+        """The decorator that raises instead: the function keeps its type."""
 
-class Skipped:
-    """The type of `SKIPPED`."""
+        def __call__(self, fn: Function, /) -> Function:
+            """Guard ``fn``."""
 
-    __slots__ = ()
+    class Skipping(Protocol):
+        """The decorator without a substitute: the function may give `SKIPPED`."""
 
-    def __bool__(self) -> bool:
+        @overload  # first what gives Any, which the one for ``async def`` would take as well
+        def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
+
+        @overload
+        def __call__(
+            self, fn: Callable[P, Coroutine[Any, Any, R]], /
+        ) -> Callable[P, Coroutine[Any, Any, R | Skipped]]: ...
+
+        @overload
+        def __call__(self, fn: Callable[P, R], /) -> Callable[P, R | Skipped]: ...
+
+    class Substituting(Protocol[Instead_co]):
+        """The decorator with a substitute: the function may give that, or what that gives."""
+
+        @overload  # first what gives Any, as in `Skipping`
+        def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
+
+        @overload
+        def __call__(
+            self, fn: Callable[P, Coroutine[Any, Any, R]], /
+        ) -> Callable[P, Coroutine[Any, Any, R | Instead_co]]: ...
+
+        @overload
+        def __call__(self, fn: Callable[P, R], /) -> Callable[P, R | Instead_co]: ...
+
+
+class Skipped(Enum):
+    """The type of `SKIPPED`; an enum, since type checkers know that its member is the only one."""
+
+    SKIPPED = "SKIPPED"
+
+    def __bool__(self) -> Literal[False]:
         return False
 
     def __repr__(self) -> str:
         return "SKIPPED"
 
-    def __reduce__(self) -> str:
-        return "SKIPPED"  # pickled by name, so that ``is SKIPPED`` holds in a result backend
+    __str__ = __repr__
 
 
-SKIPPED: Final = Skipped()
+SKIPPED: Final = Skipped.SKIPPED
 """What a guarded function returns where it was not run. False in a condition."""
 
 
@@ -57,20 +102,65 @@ class Guard:
     def __init__(self, elector: Asked | Callable[[], Asked]) -> None:
         self._elector = elector
 
+    @overload  # first what gives Any, as in `Skipping`
+    def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
+
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Callable[P, Coroutine[Any, Any, R | Skipped]]: ...
+
     @overload
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R | Skipped]: ...
 
     @overload
     def __call__(
+        self, /, *, raises: Literal[True], elector: Asked | None = None, wait: float = 5.0
+    ) -> Keeping: ...
+
+    @overload
+    def __call__(
         self,
-        fn: None = None,
         /,
         *,
-        otherwise: object = None,
+        otherwise: None = None,
         raises: bool = False,
         elector: Asked | None = None,
         wait: float = 5.0,
-    ) -> Callable[[Callable[P, R]], Callable[P, Any]]: ...
+    ) -> Skipping: ...
+
+    @overload
+    def __call__(
+        self,
+        /,
+        *,
+        otherwise: Callable[..., Coroutine[Any, Any, Instead]],
+        raises: Literal[False] = False,
+        elector: Asked | None = None,
+        wait: float = 5.0,
+    ) -> Substituting[Instead]: ...
+
+    @overload
+    def __call__(
+        self,
+        /,
+        *,
+        otherwise: Callable[..., Instead],
+        raises: Literal[False] = False,
+        elector: Asked | None = None,
+        wait: float = 5.0,
+    ) -> Substituting[Instead]: ...
+
+    @overload
+    def __call__(
+        self,
+        /,
+        *,
+        otherwise: Instead,
+        raises: Literal[False] = False,
+        elector: Asked | None = None,
+        wait: float = 5.0,
+    ) -> Substituting[Instead]: ...
 
     def __call__(
         self,

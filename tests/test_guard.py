@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import pickle
 import threading
@@ -61,10 +62,13 @@ def test_a_follower_skips_it(follower: Elector) -> None:
     assert ran == []
 
 
-def test_skipped_is_false_and_survives_pickling() -> None:
+def test_skipped_is_false_and_survives_pickling_and_copying() -> None:
     assert not SKIPPED
-    assert repr(SKIPPED) == "SKIPPED"
-    assert pickle.loads(pickle.dumps(SKIPPED)) is SKIPPED
+    assert repr(SKIPPED) == str(SKIPPED) == f"{SKIPPED}" == "SKIPPED"
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(SKIPPED, protocol)) is SKIPPED
+    assert copy.copy(SKIPPED) is SKIPPED
+    assert copy.deepcopy([SKIPPED])[0] is SKIPPED
 
 
 def test_otherwise_is_a_value_or_a_function_of_the_same_arguments(follower: Elector) -> None:

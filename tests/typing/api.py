@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from elector_thread import (
+    SKIPPED,
     Elector,
     LeaderChange,
     Leadership,
@@ -14,6 +15,7 @@ from elector_thread import (
     default_elector,
     only_on_leader,
 )
+from elector_thread.guard import Skipped
 
 elector = Elector(get_url="http://localhost:4040/", identity="pod-a", grace_period=60)
 assert_type(elector.start(), Elector)
@@ -51,28 +53,142 @@ def work(leadership: Leadership) -> None: ...
 assert_type(elector.remove(began), bool)
 
 
+# --- the guard ---------------------------------------------------------------------------------
+
+
 @only_on_leader
 def plain(number: int) -> str:
     return str(number)
 
 
-plain(1)
-plain("one")  # type: ignore[arg-type]  # the guard keeps the parameters' types
+@elector.only_on_leader
+async def later(number: int) -> str:
+    return str(number)
+
+
+@only_on_leader(wait=0.5, elector=elector)
+def patient(number: int) -> str:
+    return str(number)
+
+
+@elector.only_on_leader(wait=0.5)
+async def patient_later(number: int) -> str:
+    return str(number)
 
 
 @only_on_leader(raises=True)
-def strict() -> int:
-    return 1
+def strict(number: int) -> str:
+    return str(number)
 
 
-@elector.only_on_leader
-async def later() -> int:
-    return 1
+@only_on_leader(raises=True)
+async def strict_later(number: int) -> str:
+    return str(number)
+
+
+@only_on_leader(otherwise=0)
+def with_value(number: int) -> str:
+    return str(number)
+
+
+@only_on_leader(otherwise=0)
+async def with_value_later(number: int) -> str:
+    return str(number)
+
+
+def instead(number: int) -> float:
+    return number / 2
+
+
+async def instead_later(number: int) -> float:
+    return number / 2
+
+
+@only_on_leader(otherwise=instead)
+def with_function(number: int) -> str:
+    return str(number)
+
+
+@only_on_leader(otherwise=instead)
+async def with_function_later(number: int) -> str:
+    return str(number)
+
+
+@only_on_leader(otherwise=instead_later)
+async def with_async_function_later(number: int) -> str:
+    return str(number)
+
+
+@only_on_leader(otherwise=lambda number: str(number))
+def with_lambda(number: int) -> str:
+    return str(number)
+
+
+@only_on_leader
+def unknown(number: int) -> Any: ...
 
 
 class Job:
     @only_on_leader(otherwise=None, wait=0.5)
-    def run(self) -> None: ...
+    def run(self) -> str:
+        return "ran"
+
+    @only_on_leader
+    async def run_later(self, number: int) -> str:
+        return str(number)
+
+    @classmethod
+    @only_on_leader
+    def of_class(cls) -> str:
+        return "ran"
+
+    @property
+    @only_on_leader(raises=True)
+    def result(self) -> str:
+        return "ran"
+
+
+plain("one")  # type: ignore[arg-type]  # the guard keeps the parameters' types
+strict("one")  # type: ignore[arg-type]
+with_value("one")  # type: ignore[arg-type]
+
+assert_type(plain(1), str | Skipped)
+assert_type(patient(1), str | Skipped)
+assert_type(strict(1), str)
+assert_type(with_value(1), str | int)
+assert_type(with_function(1), str | float)
+with_lambda(1).upper()
+unknown(1).anything()  # type: ignore[no-untyped-call]  # what is not known stays so
+assert_type(Job().run(), str | Skipped)
+assert_type(Job.of_class(), str | Skipped)
+assert_type(Job().result, str)
+only_on_leader(otherwise=1, raises=True)  # type: ignore[call-overload]  # either, or
+
+
+async def awaits() -> None:
+    assert_type(await later(1), str | Skipped)
+    assert_type(await patient_later(1), str | Skipped)
+    assert_type(await strict_later(1), str)
+    assert_type(await with_value_later(1), str | int)
+    assert_type(await with_function_later(1), str | float)
+    assert_type(await with_async_function_later(1), str | float)
+    assert_type(await Job().run_later(1), str | Skipped)
+    later_result = await later(1)
+    if later_result is not SKIPPED:
+        assert_type(later_result, str)
+
+
+def narrows() -> None:
+    result = plain(1)
+    if result is SKIPPED:
+        assert_type(result, Literal[Skipped.SKIPPED])
+    else:
+        assert_type(result, str)
+    if result:
+        assert_type(result, str)
+
+
+# -----------------------------------------------------------------------------------------------
 
 
 with Elector() as running:
