@@ -181,8 +181,13 @@ class Guard:
         wait: seconds to wait, once, for the elector's first word, so that a script
             that has just started does not skip its job on every replica.
 
-        Raises TypeError at decoration for what cannot be guarded.
+        Raises TypeError at decoration for what cannot be guarded, and for arguments that
+        make no sense.
         """
+        if raises and otherwise is not None:
+            raise TypeError("only_on_leader: expected either otherwise or raises=True, got both")
+        if elector is not None:
+            _check_elector(elector)
         guarded = functools.partial(
             _guard, otherwise=otherwise, raises=raises, elector=elector or self._elector, wait=wait
         )
@@ -233,6 +238,15 @@ def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Call
     if callable(otherwise):
         return otherwise
     return lambda *_, **__: SKIPPED if otherwise is None else otherwise
+
+
+def _check_elector(elector: object) -> None:
+    """By what the guard needs of it: the class `Elector` stands in a layer above this one."""
+    if hasattr(elector, "may_hear_first_word") and not inspect.isclass(elector):
+        return
+    adapter = isinstance(getattr(elector, "only_on_leader", None), Guard)
+    hint = ": use its own .only_on_leader" if adapter else ""
+    raise TypeError(f"only_on_leader: expected an Elector, got {elector!r}{hint}")
 
 
 def _check_guardable(fn: object) -> None:

@@ -22,7 +22,7 @@ from elector_thread import (
     only_on_leader,
 )
 from elector_thread.clock import now
-from elector_thread.testing import own_default_elector
+from elector_thread.testing import FakeElector, own_default_elector
 
 from .conftest import FAST, MakeElector
 from .scripted import PATIENCE, ScriptedServer
@@ -154,6 +154,39 @@ def test_what_cannot_be_guarded_is_told_at_decoration(
 ) -> None:
     with pytest.raises(TypeError, match=hint):
         leader.only_on_leader(thing)
+
+
+def test_either_otherwise_or_raises(leader: Elector) -> None:
+    with pytest.raises(TypeError, match="either otherwise or raises=True, got both"):
+        leader.only_on_leader(otherwise=1, raises=True)  # type: ignore[call-overload]
+
+
+class HasGuard:
+    """As the adapters' own electors."""
+
+    only_on_leader = only_on_leader
+
+
+@pytest.mark.parametrize(
+    ("thing", "hint"),
+    [
+        ("pod-a", "expected an Elector, got 'pod-a'$"),
+        (Elector, "expected an Elector, got <class"),
+        (default_elector, "expected an Elector, got <function"),
+        (HasGuard(), "expected an Elector, got .*: use its own .only_on_leader"),
+    ],
+)
+def test_what_is_no_elector_is_told_at_decoration(thing: Any, hint: str) -> None:
+    with pytest.raises(TypeError, match=hint):
+        only_on_leader(elector=thing)
+
+
+def test_every_kind_of_elector_may_be_asked() -> None:
+    class Own(Elector):
+        pass
+
+    only_on_leader(elector=Own(when_unconfigured="follow"))(add)
+    assert only_on_leader(elector=FakeElector(leading=True))(add)(1) == 2
 
 
 # --- the first word --------------------------------------------------------------------------

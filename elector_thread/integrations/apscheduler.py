@@ -26,7 +26,11 @@ def bind(elector: Elector, scheduler: BaseScheduler) -> Binding:
     and ``coalesce``.
 
     A pause does not end a job under way: see `Binding.with_leadership`.
+
+    Raises TypeError for what is no `Elector`.
     """
+    if not isinstance(elector, Elector):
+        raise TypeError(f"bind: expected an Elector, got {elector!r}: an adapter's is its .elector")
     return Binding(elector, scheduler)
 
 

@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Iterator
 from threading import Event
+from typing import Any
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -14,6 +15,7 @@ from apscheduler.schedulers.base import STATE_PAUSED, STATE_RUNNING
 
 from elector_thread import SKIPPED, Elector, Leadership
 from elector_thread.integrations.apscheduler import Binding, bind
+from elector_thread.integrations.asgi import AsyncElector
 from elector_thread.local import LocalElector
 
 from ..conftest import MakeElector
@@ -153,3 +155,9 @@ def test_remove_lets_go(
     binding.remove()
     scheduler.start()
     assert scheduler.state == STATE_RUNNING
+
+
+@pytest.mark.parametrize("thing", ["pod-a", AsyncElector(Elector(when_unconfigured="follow"))])
+def test_what_is_no_elector_is_told(thing: Any) -> None:
+    with pytest.raises(TypeError, match=r"bind: expected an Elector, got .*: an adapter.s is its"):
+        bind(thing, BackgroundScheduler())
