@@ -45,7 +45,10 @@ def local_elector(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalElector]:
 
     The process-wide elector is made anew for this test, and stopped after it.
     """
-    from elector_thread.local import LocalElector
+    try:
+        from elector_thread.local import LocalElector
+    except ModuleNotFoundError as error:  # the extra; told in one line
+        pytest.fail(f"local_elector: {error}", pytrace=False)
     from elector_thread.testing import own_default_elector
 
     with LocalElector() as local:

@@ -7,12 +7,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from apscheduler.events import EVENT_SCHEDULER_STARTED
-from apscheduler.schedulers.base import STATE_PAUSED, STATE_RUNNING, BaseScheduler
-
 from ..elector import Elector
+from ..extras import needed
 from ..guard import SKIPPED
 from ..leadership import Leadership
+
+with needed(by=__name__, what="APScheduler 3", extra="apscheduler"):
+    from apscheduler.events import EVENT_SCHEDULER_STARTED
+    from apscheduler.schedulers.base import STATE_PAUSED, STATE_RUNNING, BaseScheduler
 
 __all__ = ["Binding", "bind"]
 

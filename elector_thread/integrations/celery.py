@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from celery import Task, signals
-from celery.beat import PersistentScheduler, ScheduleEntry
-from celery.concurrency.prefork import TaskPool as PreforkPool
-
 from ..default import default_elector, only_on_leader
 from ..elector import Elector
+from ..extras import needed
 from ..guard import SKIPPED
+
+with needed(by=__name__, what="Celery", extra="celery"):
+    from celery import Task, signals
+    from celery.beat import PersistentScheduler, ScheduleEntry
+    from celery.concurrency.prefork import TaskPool as PreforkPool
 
 __all__ = ["SKIPPED_RESULT", "LeaderBeat", "LeaderOnly", "LeaderTask", "connect"]
 

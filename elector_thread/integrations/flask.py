@@ -11,23 +11,25 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import click
-from flask import Flask, Response, current_app, has_app_context
-from flask.cli import AppGroup, run_command
-from flask.helpers import get_debug_flag
-from werkzeug.serving import is_running_from_reloader
-
 from .. import forks
 from ..callbacks import adapt, name_of
 from ..default import configure
 from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
+from ..extras import needed
 from ..guard import Guard
 from ..model import State, Status
 from ._process import is_preloading_master, is_server_worker, loaders
 from ._settings import check_keys, is_merely_unconfigured
 from ._text import describe, without_log
 from .health import HEADERS, report
+
+with needed(by=__name__, what="Flask", extra="flask"):
+    import click
+    from flask import Flask, Response, current_app, has_app_context
+    from flask.cli import AppGroup, run_command
+    from flask.helpers import get_debug_flag
+    from werkzeug.serving import is_running_from_reloader
 
 __all__ = ["FlaskElector"]
 

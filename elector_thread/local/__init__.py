@@ -1,6 +1,6 @@
 """A local elector: the sidecar's HTTP face without the platform, for development and tests.
 
-Needs the extra ``local`` (Starlette and uvicorn). Binds loopback only. `control`
+Needs the extra ``local`` (h11, Starlette and uvicorn). Binds loopback only. `control`
 steers one that runs elsewhere.
 
 In layers: `gohttp`, `faults`, `views`, `chronicle` (values and bookkeeping); `face` (one
@@ -9,8 +9,11 @@ sidecar), `replica`, `active` (the faults that are on), `witness` (who contradic
 thread, and what Python callers hold).
 """
 
-from .face import Face
-from .faults import FaultError
-from .server import LocalElector
+from ..extras import needed
+
+with needed(by=__name__, what="h11, Starlette and uvicorn", extra="local"):
+    from .face import Face
+    from .faults import FaultError
+    from .server import LocalElector
 
 __all__ = ["Face", "FaultError", "LocalElector"]

@@ -116,6 +116,20 @@ def test_a_wrong_marker_is_told_and_leaves_nothing_behind(pytester: pytest.Pytes
     result.stdout.fnmatch_lines(["*pytest.mark.leader: expected no argument, True or False, got*"])
 
 
+def test_local_elector_without_its_extra_is_told_in_one_line(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        conftest="import sys; sys.modules['h11'] = None",
+        test_app="def test_local(local_elector): pass",
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["local_elector: elector_thread.local needs h11, *: pip install 'elector-thread[[]local]'*"]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("* import *")
+
+
 def test_nothing_of_the_library_is_imported_before_it_is_used(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,

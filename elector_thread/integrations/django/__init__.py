@@ -5,6 +5,9 @@ Starts the process-wide elector where requests are served, sends the signals
 ``only_on_leader``, system checks (``elector_thread.W001`` to ``W003``) and a health view.
 """
 
-from .signals import leader_demoted, leader_elected
+from ...extras import needed
+
+with needed(by=__name__, what="Django", extra="django"):
+    from .signals import leader_demoted, leader_elected
 
 __all__ = ["leader_demoted", "leader_elected"]
