@@ -16,11 +16,22 @@ from elector_thread.integrations.celery import LeaderTask, connect
 elector = configure(when_unconfigured="lead")
 connect()
 
+app = Celery("reports")
+# Every replica's beat keeps the schedule, the leader's alone sends.
+app.conf.beat_scheduler = "elector_thread.integrations.celery.LeaderBeat"
+
+
+@app.task(name="reports.send", base=LeaderTask)
+def send() -> str:
+    return "sent"
+
+
 folder = Path(os.environ.get("CELERY_FOLDER", tempfile.gettempdir())) / "elector-thread-celery"
 (folder / "queue").mkdir(parents=True, exist_ok=True)
 
-app = Celery("reports", broker="filesystem://", backend=f"file://{folder}")
 app.conf.update(
+    broker_url="filesystem://",
+    result_backend=f"file://{folder}",
     broker_transport_options={
         "data_folder_in": str(folder / "queue"),
         "data_folder_out": str(folder / "queue"),
@@ -30,9 +41,6 @@ app.conf.update(
     beat_schedule_filename=str(folder / "beat-schedule"),
     beat_schedule={"tick": {"task": "reports.tick", "schedule": 1.0}},
 )
-
-# Every replica's beat keeps the schedule, the leader's alone sends.
-app.conf.beat_scheduler = "elector_thread.integrations.celery.LeaderBeat"
 
 
 @elector.on_elected
@@ -48,11 +56,6 @@ def end() -> None:
 @app.task(name="reports.tick")
 def tick() -> None:
     print("tick", flush=True)
-
-
-@app.task(name="reports.send", base=LeaderTask)
-def send() -> str:
-    return "sent"
 
 
 @app.task(name="reports.state")

@@ -1,4 +1,4 @@
-"""Every Python block of the frameworks page stands in an example, word for word, or runs."""
+"""Every Python block of the frameworks page runs as it stands, and each example stands on it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,44 @@ import pytest
 from ..scripted import ScriptedServer
 from .replica import EXAMPLES, PATIENCE, environment
 
-PAGE = Path(__file__).parents[2] / "docs" / "frameworks.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-SOURCES = [path.read_text() for path in EXAMPLES.rglob("*.py")]
-TO_RUN = [block for block in BLOCKS if block.startswith("from ")]
+PAGE = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text()
+SECTIONS = [section for section in re.split(r"^## ", PAGE, flags=re.MULTILINE) if "```" in section]
+PROJECT = EXAMPLES / "django_app"
+
+AS_A_MODULE = "import runpy, sys; runpy.run_path(sys.argv[1], {'INSTALLED_APPS': []})"
+"""Imports a block. It may add to a list of Django's settings."""
 
 
-def test_blocks_are_parts_of_the_examples() -> None:
-    for block in BLOCKS:
-        assert block in TO_RUN or any(block in source for source in SOURCES), block
+def blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("block", TO_RUN, ids=lambda block: block.splitlines()[-1][:30])
-def test_a_block_that_is_no_part_of_an_example_runs(server: ScriptedServer, block: str) -> None:
+@pytest.mark.parametrize(
+    "section", [s for s in SECTIONS if "../examples/" in s], ids=lambda s: s.splitlines()[0]
+)
+def test_an_example_stands_on_the_page_word_for_word(section: str) -> None:
+    (target,) = re.findall(r"\]\(\.\./examples/([^)]+)\)", section)
+    path = EXAMPLES / target
+    sources = [file.read_text() for file in (path.rglob("*.py") if path.is_dir() else [path])]
+    shown = [any(block in source for source in sources) for block in blocks(section)]
+    assert any(shown)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda s: s.splitlines()[0])
+def test_a_section_names_its_module(section: str) -> None:
+    assert section.split("\n\n")[1].startswith("`elector_thread.integrations.")
+
+
+@pytest.mark.parametrize("block", blocks(PAGE), ids=lambda block: block.splitlines()[-1][:30])
+def test_a_block_runs_as_it_stands(server: ScriptedServer, tmp_path: Path, block: str) -> None:
     server.leader = "pod-a"
-    env = environment({"ELECTOR_GET_URL": server.get_url, "ELECTOR_SSE_URL": server.sse_url})
+    file = tmp_path / "block.py"
+    file.write_text(block)
+    platform = {"ELECTOR_GET_URL": server.get_url, "ELECTOR_SSE_URL": server.sse_url}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
-        env=env,
+        [sys.executable, "-W", "error", "-c", AS_A_MODULE, str(file)],
+        env=environment(platform, {"DJANGO_SETTINGS_MODULE": "settings"}),
+        cwd=PROJECT,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
