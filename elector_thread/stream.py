@@ -148,19 +148,21 @@ class Stream:
         instant = now()
         # after a pause this may be long ago, yet what comes later on the stream is newer
         at = self._arrived = max(self._arrived, self._pulse.earliest_arrival(instant))
-        leaders: list[str | None] = []
+        leaders: list[str] = []
         problems: list[str] = []
         for data in batch:
             try:
-                leaders.append(parse_leader(data))
+                leader = parse_leader(data)
             except Malformed as problem:
                 problems.append(self._sidecar.words(problem))
-        named = [leader for leader in leaders if leader is not None]
-        if named:
-            self._cell.hear(self._epoch, named, at, pushed=True)
+                continue
+            if leader is not None:
+                leaders.append(leader)
+        if leaders:
+            self._cell.hear(self._epoch, leaders, at, pushed=True)
         for problem_text in problems:
             self._journal.unheard(problem_text)
-        if leaders:
-            self._journal.heard(len(leaders))
+        if heard := len(batch) - len(problems):
+            self._journal.heard(heard)
         if at < instant:  # newer or older than the last answer? Another answer tells
             self._ask_now()
