@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["adapt", "name_of"]
+__all__ = ["adapt", "is_async", "is_generator", "name_of"]
 
 
 def adapt(callback: Callable[..., object], what: str) -> Callable[[Any], object]:
@@ -20,14 +21,12 @@ def adapt(callback: Callable[..., object], what: str) -> Callable[[Any], object]
     """
     if not callable(callback):
         raise TypeError(f"{what}: expected a function, got {callback!r}")
-    if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(
-        getattr(callback, "__call__", None)  # noqa: B004 - looks at it, does not test it
-    ):
+    if is_async(callback):
         raise TypeError(
             f"{what}: {name_of(callback)} is async, but is called from a thread without an "
             f"event loop; use an adapter of elector_thread.integrations"
         )
-    if _is_generator(callback):
+    if is_generator(callback):
         raise TypeError(
             f"{what}: {name_of(callback)} is a generator function: calling it runs nothing of it"
         )
@@ -59,12 +58,22 @@ def _wants_it(signature: inspect.Signature) -> bool:
     return first.kind is first.VAR_POSITIONAL or first.name in ("leadership", "change")
 
 
-def _is_generator(callback: Callable[..., object]) -> bool:
-    called = getattr(callback, "__call__", None)  # noqa: B004 - looks at it, does not test it
-    return any(
-        inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
-        for one in (callback, called)
-    )
+def is_async(callback: Callable[..., object]) -> bool:
+    """Whether what a call gives is to be awaited: ``async def``, also within an object."""
+    return any(map(inspect.iscoroutinefunction, _bodies(callback)))
+
+
+def is_generator(callback: Callable[..., object]) -> bool:
+    """Whether a call runs nothing, but gives something to iterate over; the same."""
+    bodies = _bodies(callback)
+    return any(inspect.isgeneratorfunction(b) or inspect.isasyncgenfunction(b) for b in bodies)
+
+
+def _bodies(callback: Callable[..., object]) -> tuple[object, object]:
+    """Where the code of a call may stand: in the function, or in its class's ``__call__``."""
+    while isinstance(callback, functools.partial):
+        callback = callback.func
+    return callback, getattr(callback, "__call__", None)  # noqa: B004 - looks at it, does not test it
 
 
 def name_of(callback: Callable[..., object]) -> str:

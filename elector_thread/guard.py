@@ -18,7 +18,7 @@ from typing import (
     overload,
 )
 
-from .callbacks import name_of
+from .callbacks import is_async, is_generator, name_of
 from .errors import NotLeaderError
 
 __all__ = ["SKIPPED", "Guard", "Skipped"]
@@ -206,7 +206,7 @@ def _guard(
     find = elector if callable(elector) else lambda: elector
     instead = _substitute(fn, otherwise, raises)
 
-    if inspect.iscoroutinefunction(fn):
+    if is_async(fn):
 
         @functools.wraps(fn)
         async def guarded_async(*args: Any, **kwargs: Any) -> Any:
@@ -256,7 +256,7 @@ def _check_guardable(fn: object) -> None:
         )
     if inspect.isclass(fn) or not callable(fn):
         raise TypeError(f"only_on_leader: expected a function, got {fn!r}")
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    if is_generator(fn):
         raise TypeError(
             f"only_on_leader: {name_of(fn)} is a generator, which runs after the check; "
             f"guard the function that iterates it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import pickle
 import threading
@@ -74,6 +75,37 @@ def test_skipped_is_false_and_survives_pickling_and_copying() -> None:
 def test_otherwise_is_a_value_or_a_function_of_the_same_arguments(follower: Elector) -> None:
     assert follower.only_on_leader(otherwise=0)(add)(1) == 0
     assert follower.only_on_leader(otherwise=lambda a, b: a * b)(add)(3, b=4) == 12
+
+
+class AsyncJob:
+    async def __call__(self, text: str = "ran") -> str:
+        return text
+
+
+@pytest.mark.parametrize(
+    "job",
+    [AsyncJob(), functools.partial(AsyncJob(), "ran"), functools.partial(AsyncJob().__call__)],
+)
+@pytest.mark.parametrize(("role", "result"), [("leader", "ran"), ("follower", SKIPPED)])
+def test_what_is_async_within_an_object_can_be_awaited_everywhere(
+    request: pytest.FixtureRequest, role: str, result: object, job: Any
+) -> None:
+    elector: Elector = request.getfixturevalue(role)
+
+    async def run() -> object:
+        return await elector.only_on_leader(job)()
+
+    assert asyncio.run(run()) == result
+
+
+def test_a_generator_within_an_object_is_refused_as_well(make_elector: MakeElector) -> None:
+    class Job:
+        def __call__(self) -> Iterator[None]:
+            yield
+
+    for job in (Job(), functools.partial(Job())):
+        with pytest.raises(TypeError, match="generator"):
+            make_elector().only_on_leader(job)
 
 
 def test_raises_names_the_function(follower: Elector) -> None:
