@@ -189,6 +189,7 @@ def test_news_that_came_in_together_only_shows_its_end(
     elector.start()
     server.wait_streams()
     heard.wait("pod-b")
+    until(lambda: elector.status().counts.answers == 1)
     news = [event("pod-a"), event("pod-c")]
     server.send_to_streams(
         chunk(b"".join(news)) if chunks == "one chunk" else b"".join(map(chunk, news))
