@@ -155,6 +155,7 @@ class Elector:
         self._renew_if_patched()
         with self._lifecycle:
             self._wanted, self._dormant = True, forks.is_held_back()
+            was_stopped = self._ever_stopped
             _started.add(self)
             try:
                 if self._life is None and not self._dormant:
@@ -163,6 +164,7 @@ class Elector:
                     self._begin_stop()
             except BaseException:
                 self._begin_stop()
+                self._ever_stopped = was_stopped  # it failed to start: nobody has stopped it
                 raise
         if self._dormant:
             self._journal.held_back()

@@ -229,6 +229,8 @@ def test_an_unusable_place_is_a_configuration_error_at_start(
     with pytest.raises(ConfigurationError, match="lock_path"):
         elector.start()
     assert not elector.status().running
+    with pytest.raises(ConfigurationError, match="lock_path"):
+        elector.wait_until_leader(0)  # which starts what was never started
 
 
 def test_a_symbolic_link_is_not_followed(make_elector: MakeElector, tmp_path: Path) -> None:
