@@ -52,11 +52,14 @@ class _SeatFile:
 
     def lock(self) -> bool:
         """Take the lock if nobody else has it."""
-        if not self.locked:
+        while not self.locked:
             if not self._is_current():
                 self._reopen()
-            self.locked = _try_lock(self.descriptor)
-        return self.locked
+            if not _try_lock(self.descriptor):
+                return False
+            # removed between the look and the lock, it is a file that nobody else will find
+            self.locked = self._is_current()
+        return True
 
     def recheck(self) -> bool:
         """Whether we still hold *the* seat: somebody may have removed the file.
@@ -65,11 +68,8 @@ class _SeatFile:
         """
         if self._is_current():
             os.utime(self.descriptor)
-        else:
-            self._reopen()
-        # again, even if it is ours: whoever in this process closed the file has dropped it
-        self.locked = _try_lock(self.descriptor)
-        return self.locked
+        self.locked = False  # to be taken again: whoever here closed the file has dropped it
+        return self.lock()
 
     def close(self) -> None:
         """Drop the lock."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from elector_thread import ConfigurationError, Elector, State
+from elector_thread import ConfigurationError, Elector, State, seat
 from elector_thread.clock import now
 from elector_thread.seat import default_path
 
@@ -218,6 +218,26 @@ def test_a_removed_lock_file_does_not_seat_two(
     worker.kill()
     assert elector.wait_until_leader(PATIENCE)
     assert lock.exists(), "locked anew where everybody looks"
+
+
+def test_a_lock_file_that_is_removed_just_before_it_is_locked_is_not_the_seat(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would find it, and lock the next one."""
+    server.leader = "pod-a"
+    try_lock = seat._try_lock
+    removed: list[Path] = []
+
+    def remove_first(descriptor: int) -> bool:
+        if not removed:
+            removed.append(lock)
+            lock.unlink()
+        return try_lock(descriptor)
+
+    monkeypatch.setattr(seat, "_try_lock", remove_first)
+    elector = make_elector(scope="process", lock_path=lock).start()
+    assert elector.wait_until_leader(PATIENCE)
+    assert is_locked_for_others(lock)
 
 
 @pytest.mark.parametrize("where", ["missing/pod.seat", "", "file/pod.seat"])

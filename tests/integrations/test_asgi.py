@@ -20,6 +20,7 @@ from elector_thread.integrations.asgi import AsyncElector
 from elector_thread.local import LocalElector
 
 from ..conftest import MakeElector
+from ..polling import until
 from ..scripted import ScriptedServer
 from .replica import PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
 
@@ -321,6 +322,10 @@ def test_a_wait_inside_a_callback_does_not_block_the_callbacks(
     run(main)
 
 
+def waiting_threads() -> int:
+    return [thread.name for thread in threading.enumerate()].count("elector-wait")
+
+
 def test_a_thousand_waits_cost_one_thread_and_no_executor(
     elector: Elector, server: ScriptedServer
 ) -> None:
@@ -335,9 +340,10 @@ def test_a_thousand_waits_cost_one_thread_and_no_executor(
         try:
             async with asynchronous:
                 assert await asynchronous.wait_until_known()
+                until(lambda: waiting_threads() == 0, "the thread of that wait to end")
                 waits = [asyncio.create_task(asynchronous.wait_until_leader()) for _ in range(1000)]
                 await asyncio.sleep(0)
-                assert [thread.name for thread in threading.enumerate()].count("elector-wait") == 1
+                assert waiting_threads() == 1
                 began = time.monotonic()
                 server.elect("pod-a")
                 assert all(await asyncio.gather(*waits))
