@@ -237,6 +237,7 @@ def test_a_lock_file_that_is_removed_just_before_it_is_locked_is_not_the_seat(
     monkeypatch.setattr(seat, "_try_lock", remove_first)
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_leader(PATIENCE)
+    assert lock.exists()
     assert is_locked_for_others(lock)
 
 
