@@ -89,7 +89,8 @@ class Poll:
         except ExchangeFailed as failure:
             asked_to_wait = failure.retry_after
         except Exception as bug:  # contained: what was confirmed runs out by itself
-            self._journal.thread_died(bug)
+            if not self._sidecar.aborted:  # else it was cut, which a library may tell in any way
+                self._journal.thread_died(bug)
         self._on_round()
         return self._pause(asked_to_wait)
 

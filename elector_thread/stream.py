@@ -121,7 +121,8 @@ class Stream:
         except ExchangeFailed as failure:
             reason = str(failure)
         except Exception as bug:  # contained: without news, poll still knows the truth
-            self._journal.thread_died(bug)
+            if not self._sidecar.aborted:  # else it was cut, which a library may tell in any way
+                self._journal.thread_died(bug)
             reason = "internal error"
         return self._end(reason, _Ended(lived=max(0.0, now() - opened)))
 

@@ -23,6 +23,7 @@ import pytest
 
 from elector_thread.local import LocalElector
 
+from ..polling import until
 from .pods import BIN, PATIENCE, Pod
 
 WORKERS = 2
@@ -172,6 +173,8 @@ def watch_the_end(pod: Pod, seen: Seen) -> None:
     now = time.monotonic()
     seen.ended_within = pod.terminate()
     seen.demoted_at_the_end = set(pod.who_said("leads no longer", since=now))
+    with contextlib.suppress(AssertionError):  # uvicorn's own helper ends a moment later
+        until(lambda: not pod.pids(), within=2)
     seen.left = pod.pids()
     seen.streams_left = pod.door.wait_streams(0, 5)
     seen.output = pod.output
@@ -255,5 +258,6 @@ def test_every_worker_steps_down_at_the_end(seen: dict[str, Seen], row: str) -> 
 
 @each_row
 def test_nothing_goes_wrong_on_the_way(seen: dict[str, Seen], row: str) -> None:
-    assert "Traceback" not in seen[row].output
+    _, traceback, what = seen[row].output.partition("Traceback")
+    assert (traceback, what) == ("", "")
     assert "elector-" not in seen[row].output  # no thread of ours is ever mentioned
