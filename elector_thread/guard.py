@@ -49,24 +49,10 @@ if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look a
         def __call__(self, fn: Function, /) -> Function:
             """Guard ``fn``."""
 
-    class Skipping(Protocol):
-        """The decorator without a substitute: the function may give `SKIPPED`."""
+    class Substituting(Protocol[Instead_co]):
+        """The decorator with a substitute, if only `SKIPPED`: the function may give that."""
 
         @overload  # first what gives Any, which the one for ``async def`` would take as well
-        def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
-
-        @overload
-        def __call__(
-            self, fn: Callable[P, Coroutine[Any, Any, R]], /
-        ) -> Callable[P, Coroutine[Any, Any, R | Skipped]]: ...
-
-        @overload
-        def __call__(self, fn: Callable[P, R], /) -> Callable[P, R | Skipped]: ...
-
-    class Substituting(Protocol[Instead_co]):
-        """The decorator with a substitute: the function may give that, or what that gives."""
-
-        @overload  # first what gives Any, as in `Skipping`
         def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
 
         @overload
@@ -102,7 +88,7 @@ class Guard:
     def __init__(self, elector: Asked | Callable[[], Asked]) -> None:
         self._elector = elector
 
-    @overload  # first what gives Any, as in `Skipping`
+    @overload  # first what gives Any, as in `Substituting`
     def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
 
     @overload
@@ -127,7 +113,7 @@ class Guard:
         raises: bool = False,
         elector: Asked | None = None,
         wait: float = 5.0,
-    ) -> Skipping: ...
+    ) -> Substituting[Skipped]: ...
 
     @overload
     def __call__(

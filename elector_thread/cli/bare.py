@@ -54,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     except SystemExit as end:  # after --help and --version, and after what was wrong
         return int(end.code or 0)
     if unknown:  # told here, since the parser itself would name no command
-        return _refuse_unknown(given.command, unknown)
+        program = f"elector-thread {given.command or ''}".strip()
+        return _refuse(program, f"unrecognized arguments: {' '.join(unknown)}")
     if command is not None and given.command != "run":
         console.complain(given.command or "", "expected nothing after '--'")
         return console.BAD_USAGE
@@ -74,10 +75,11 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
     return list(arguments[:at]), list(arguments[at + 1 :])
 
 
-def _refuse_unknown(command: str | None, unknown: Sequence[str]) -> int:
-    name = f"elector-thread {command}" if command else "elector-thread"
-    problem = f"unrecognized arguments: {' '.join(unknown)}"
-    console.complain(command or "", f"{problem}; see {name} --help")
+def _refuse(program: str, problem: str) -> int:
+    """Tell what is wrong with a command's words, and where they are explained."""
+    console.complain(
+        program.removeprefix("elector-thread").strip(), f"{problem}; see {program} --help"
+    )
     return console.BAD_USAGE
 
 
@@ -118,10 +120,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse with one clear line for what is wrong."""
 
     def error(self, message: str) -> NoReturn:
-        console.complain(
-            self.prog.removeprefix("elector-thread").strip(), f"{message}; see {self.prog} --help"
-        )
-        raise SystemExit(console.BAD_USAGE)
+        raise SystemExit(_refuse(self.prog, message))
 
 
 def _parser() -> _Parser:
