@@ -53,6 +53,13 @@ def test_what_is_read_right_after_a_noticed_pause_may_be_as_old(
     assert pulse.earliest_arrival(3702.0) == 3702.0
 
 
+def stop_the_clock(monkeypatch: pytest.MonkeyPatch, instant: float) -> None:
+    """It is ``instant`` from now on, for whoever looks at an elector or at its stream."""
+    for module in ("stream", "elector", "poll", "dispatch"):
+        monkeypatch.setattr(f"elector_thread.{module}.now", lambda: instant, raising=False)
+    monkeypatch.setattr(clock.Clock, "now", lambda _: instant)
+
+
 def test_news_that_lay_in_the_buffer_during_a_pause_is_still_newer_than_what_came_before(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,10 +72,7 @@ def test_news_that_lay_in_the_buffer_during_a_pause_is_still_newer_than_what_cam
     server.push("pod-a")
     until(lambda: elector.status().counts.events == 2)
     server.on_get = lambda connection: connection.wait_gone()  # nobody else tells
-    later = now() + 1800
-    for module in ("stream", "elector", "poll", "dispatch"):
-        monkeypatch.setattr(f"elector_thread.{module}.now", lambda: later, raising=False)
-    monkeypatch.setattr(clock.Clock, "now", lambda _: later)
+    stop_the_clock(monkeypatch, now() + 1800)
     server.push("pod-b")
     until(lambda: elector.status().counts.events == 3)
     assert (elector.leader, elector.is_leader) == ("pod-b", False)
@@ -85,11 +89,7 @@ def test_news_that_lay_in_the_buffer_during_a_pause_makes_no_leader(
     until(lambda: elector.status().counts.events == 1 and elector.status().counts.answers == 1)
     began: list[object] = []
     elector.on_elected(began.append)
-    hour_later = now() + 3600
-    for module in ("stream", "elector", "poll", "dispatch"):
-        name = f"elector_thread.{module}.now"
-        monkeypatch.setattr(name, lambda: hour_later, raising=False)
-    monkeypatch.setattr(clock.Clock, "now", lambda _: hour_later)
+    stop_the_clock(monkeypatch, now() + 3600)
     server.send_to_streams(chunk(event("pod-a")))
     until(lambda: elector.status().counts.events == 2)
     assert elector.state is State.UNKNOWN

@@ -181,13 +181,21 @@ def test_a_stop_that_was_interrupted_is_completed_by_the_next(
     assert (elector.state, own_threads()) == (State.UNKNOWN, [])
 
 
+NO_MORE_THREADS = RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("error", [Interrupted("by a handler"), NO_MORE_THREADS], ids=repr)
 @pytest.mark.parametrize("name", ["elector-dispatch", "elector-poll", "elector-stream"])
-def test_a_start_that_was_interrupted_leaves_nothing_behind(
-    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch, name: str
+def test_a_start_that_is_cut_short_leaves_nothing_behind(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    error: BaseException,
 ) -> None:
     server.leader = "pod-a"
     elector = make_elector()
-    cut_short = [Interrupted]
+    cut_short = [error]
     start = threading.Thread.start
 
     def interrupted(thread: threading.Thread) -> None:
@@ -196,7 +204,7 @@ def test_a_start_that_was_interrupted_leaves_nothing_behind(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(type(error), match=str(error)):
         elector.start()
     assert not elector.status().running
     until(lambda: own_threads() == [])
@@ -566,32 +574,6 @@ def test_start_and_stop_from_many_threads(
         thread.join(PATIENCE)
     assert elector.stop()
     assert elector.state is State.UNKNOWN
-    elector.start()
-    assert elector.wait_until_leader(PATIENCE)
-
-
-def test_no_more_threads_is_an_error_that_leaves_nothing_behind(
-    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.leader = "pod-a"
-    elector = make_elector()
-
-    class Refused(threading.Thread):
-        def start(self) -> None:
-            if self.name == "elector-stream":
-                raise RuntimeError("can't start new thread")
-            super().start()
-
-    before = set(threading.enumerate())
-    with monkeypatch.context() as patched:
-        patched.setattr(threading, "Thread", Refused)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
-            elector.start()
-    for thread in set(threading.enumerate()) - before:
-        if thread.name.startswith("elector-"):
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
-    assert not elector.status().running
     elector.start()
     assert elector.wait_until_leader(PATIENCE)
 

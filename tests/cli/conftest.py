@@ -10,15 +10,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from threading import Condition, Event, Thread
 from typing import IO, Self
 
 import pytest
 
 from elector_thread.local import LocalElector
-
-from ..polling import until
 
 PATIENCE = 15.0
 """Seconds for anything to happen."""
@@ -153,19 +150,6 @@ class Terminal:
             self.process.kill()
             self.process.wait(PATIENCE)
         os.close(self._ours)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether ``pid`` may still run a line of its own code."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_gone(*pids: int) -> None:
-    for pid in pids:
-        until(lambda pid=pid: not is_alive(pid))
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -16,7 +16,8 @@ import pytest
 from elector_thread.local import LocalElector
 
 from ..polling import until
-from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment, is_alive, wait_gone
+from ..processes import is_alive, state_of, wait_gone
+from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -276,10 +277,6 @@ def test_as_process_1_it_reaps_orphans(local: LocalElector) -> None:
         timeout=PATIENCE,
     )
     assert done.returncode == 9, done
-
-
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()[0]
 
 
 def children_of(pid: int) -> list[int]:

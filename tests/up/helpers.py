@@ -11,8 +11,6 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Self
 
-from ..polling import until
-
 PATIENCE = 15.0
 """Seconds for anything to happen, on a busy machine."""
 
@@ -22,23 +20,6 @@ ENTRY = "import sys; from elector_thread_command import main; sys.exit(main())"
 def elector_thread(*arguments: str) -> list[str]:
     """The command line, as the console script runs it."""
     return [sys.executable, "-c", ENTRY, *arguments]
-
-
-def wait_gone(*pids: int) -> None:
-    """Wait for the processes' ends; a zombie whom nobody reaps has ended."""
-    for pid in pids:
-        until(lambda pid=pid: not _runs(pid), f"process {pid} to end")
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def state_of(pid: int, what: str) -> str:

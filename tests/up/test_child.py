@@ -11,7 +11,8 @@ import pytest
 
 from elector_thread.child import Child, exit_status, told
 
-from .helpers import read_pids, wait_gone
+from ..processes import wait_gone
+from .helpers import read_pids
 
 pytestmark = pytest.mark.timeout(20)
 

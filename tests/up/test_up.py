@@ -18,7 +18,8 @@ from elector_thread.cli import main
 from elector_thread.supervisor.deployment import pause_before_restart
 
 from ..polling import until
-from .helpers import Up, elector_thread, state_of, wait_gone
+from ..processes import wait_gone
+from .helpers import Up, elector_thread, state_of
 
 pytestmark = [
     pytest.mark.timeout(40),
