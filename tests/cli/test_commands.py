@@ -24,7 +24,7 @@ from elector_thread.cli import bare, main, workers
 from elector_thread.cli.full import build
 from elector_thread.local import LocalElector
 
-from ..scripted import ScriptedServer, answer, result
+from ..scripted import CHUNKED_SSE_HEAD, ScriptedServer, answer, chunk, event, result
 from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment
 
 Spawn = Callable[..., Running]
@@ -257,6 +257,146 @@ def test_doctor_knows_of_a_proxy_and_of_the_scope(
     assert code == 0
     assert "add 127.0.0.1 to NO_PROXY" in found["note"][0][1]
     assert ("workers" in dict(found["ok"])) is True
+
+
+def test_doctor_says_when_no_proxy_exempts_the_elector(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside.leader = US
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    code, found = examine()
+    assert code == 0
+    assert "NO_PROXY exempts 127.0.0.1" in dict(found["ok"])["proxies"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        (["ELECTOR_GET_URL", "ELECTOR_SSE_URL"], "ELECTOR_PATH alone is the platform's old way"),
+        (["ELECTOR_SSE_URL"], "ELECTOR_SSE_URL is not set"),
+    ],
+)
+def test_doctor_says_what_an_elector_without_a_stream_means(
+    beside: ScriptedServer,
+    examine: Examine,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: list[str],
+    says: str,
+) -> None:
+    beside.leader = US
+    monkeypatch.setenv("ELECTOR_PATH", f"127.0.0.1:{beside.port}")
+    for name in missing:
+        monkeypatch.delenv(name)
+    code, found = examine()
+    assert code == 0
+    assert says in dict(found["note"])["environment"]
+    assert "noticed at the next poll" in dict(found["note"])["environment"]
+    assert "stream" not in dict(found["ok"]), "there is none to look at"
+    assert beside.stream_requests == 0
+
+
+def test_doctor_knows_that_there_may_be_nobody_to_ask(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ELECTOR_GET_URL", "ELECTOR_SSE_URL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ELECTOR_THREAD_WHEN_UNCONFIGURED", "follow")
+    code, found = examine()
+    assert code == 0
+    assert "'follow' is assumed" in dict(found["note"])["GET"]
+    assert beside.connections == 0
+
+
+def test_doctor_leaves_a_variable_alone_that_resembles_no_setting(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside.leader = US
+    monkeypatch.setenv("ELECTOR_THREAD_COLOUR_OF_THE_SHED", "red")
+    code, found = examine()
+    assert code == 0
+    assert not found["note"]
+
+
+def test_doctor_before_the_first_election(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside.leader = None
+    monkeypatch.setenv("HOSTNAME", socket.gethostname() + "-not")
+    monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", socket.gethostname())
+    code, found = examine()
+    assert code == 0
+    assert "knows no leader yet" in dict(found["note"])["GET"]
+    assert "that nobody leads yet" in dict(found["ok"])["stream"]
+    assert "HOSTNAME says" in dict(found["note"])["identity"]
+
+
+def test_doctor_compares_the_stream_with_the_answer(
+    beside: ScriptedServer, examine: Examine
+) -> None:
+    beside.leader = US
+    news = CHUNKED_SSE_HEAD + chunk(event(OTHER))
+    beside.on_stream = lambda connection: (connection.send(news), connection.wait_gone())
+    code, found = examine()
+    assert code == 1
+    assert f"says {OTHER}, but GET says {US}" in dict(found["mend"])["stream"]
+
+
+def test_doctor_reads_the_events(beside: ScriptedServer, examine: Examine) -> None:
+    beside.leader = US
+    news = CHUNKED_SSE_HEAD + chunk(b"data: not JSON\n\n")
+    beside.on_stream = lambda connection: (connection.send(news), connection.wait_gone())
+    code, found = examine()
+    assert code == 1
+    assert "sends events that cannot be read" in dict(found["mend"])["stream"]
+
+
+def test_doctor_knows_a_cure_for_an_elector_that_hangs(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "0.2")
+    beside.on_get = lambda connection: connection.wait_gone()
+    code, found = examine()
+    assert code == 1
+    assert "hangs or is short of CPU" in dict(found["mend"])["GET"]
+    assert "ELECTOR_THREAD_REQUEST_TIMEOUT is 0.2 s" in dict(found["mend"])["GET"]
+
+
+def test_doctor_knows_a_cure_for_another_ones_address(
+    beside: ScriptedServer, examine: Examine
+) -> None:
+    page = answer(b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n")
+    beside.on_get = lambda connection: connection.send(page)
+    code, found = examine()
+    assert code == 1
+    assert "must be the elector's own address" in dict(found["mend"])["GET"]
+
+
+def test_doctor_knows_a_cure_for_a_name_that_nobody_knows(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setenv("ELECTOR_GET_URL", "http://elector.invalid:4040/")
+    monkeypatch.delenv("ELECTOR_SSE_URL")
+    code, found = examine()
+    assert code == 1
+    assert "cannot be resolved" in dict(found["mend"])["GET"]
+    assert "ELECTOR_GET_URL=http://localhost:4040/" in dict(found["mend"])["GET"]
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+def test_doctor_shows_on_a_terminal_what_is_well(beside: ScriptedServer, no_colour: bool) -> None:
+    beside.leader = US
+    given = {name: os.environ[name] for name in os.environ if name.startswith("ELECTOR_")}
+    plain = {"NO_COLOR": "1"} if no_colour else {}
+    env = environment(**given, HOSTNAME=US, TERM="xterm", **plain)
+    with Terminal("doctor", env=env) as terminal:
+        terminal.end()
+    assert (b"\x1b[32mok\x1b[0m" in terminal.seen) is not no_colour
+    assert b"pod-a leads" in terminal.seen
 
 
 def test_doctor_shows_no_credentials(
