@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Condition, Event, Thread
 from typing import IO, Self
 
@@ -19,6 +20,9 @@ from elector_thread.local import LocalElector
 
 PATIENCE = 15.0
 """Seconds for anything to happen."""
+
+GRACE = 1.0
+"""Seconds for what still runs at a test's end."""
 
 US, OTHER = "pod-a", "pod-b"
 
@@ -95,8 +99,12 @@ class Running:
         self.process.stdout.close()
 
     def kill(self) -> None:
+        """End it as a pod is ended; by force if it takes its time."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)
             self.process.kill()
         self.process.wait(PATIENCE)
         if self.process.stdout is not None:

@@ -7,12 +7,16 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Self
 
 PATIENCE = 15.0
 """Seconds for anything to happen, on a busy machine."""
+
+GRACE = 1.0
+"""Seconds for each way of ending what still runs at a test's end."""
 
 ENTRY = "import sys; from elector_thread_command import main; sys.exit(main())"
 
@@ -34,7 +38,7 @@ def read_pids(pipe: IO[bytes], count: int) -> list[int]:
 
 
 class Up:
-    """`elector-thread up` with these arguments, on a free port; killed at the block's end.
+    """`elector-thread up` with these arguments, on a free port; ended with its block.
 
     Its output is read line by line as it comes; `line` waits for one.
     """
@@ -115,7 +119,11 @@ class Up:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):  # the second one hurries
+            if self.process.poll() is None:
+                self.signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(GRACE)
         self.wait()
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
