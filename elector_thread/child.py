@@ -24,6 +24,9 @@ LAUNCH = Path(__file__).with_name("_launch.py")
 SWEEPS = 10
 """How often to look for survivors that forked while they were being killed."""
 
+LOOK_AGAIN = 0.1
+"""Seconds until the next look for survivors, where the system did not let us look."""
+
 Stream = int | IO[bytes] | None
 
 
@@ -133,12 +136,19 @@ class Child:
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         else:  # pragma: no cover - macOS before Python 3.13
             self._process.wait()
-        with self._lock:
-            kill_session(self.pid, self._mark)
-            self.returncode = self._process.wait()
+        while not self._take_along():
+            self._gone.wait(LOOK_AGAIN)  # a pause: only we set it
         self._gone.set()
         if self._on_exit is not None:
             self._on_exit(self)
+
+    def _take_along(self) -> bool:
+        """Kill what is left, and reap; False if nobody can tell yet whether something is left."""
+        with self._lock:
+            if not kill_session(self.pid, self._mark):
+                return False
+            self.returncode = self._process.wait()
+            return True
 
 
 def exit_status(returncode: int) -> int:
@@ -198,21 +208,32 @@ def _spawn(
     return process
 
 
-def kill_session(leader: int, mark: str | None = None) -> None:
-    """SIGKILL to everything in the session, whatever its group, and to all that has the mark."""
+def kill_session(leader: int, mark: str | None = None) -> bool:
+    """SIGKILL to everything in the session, whatever its group, and to all that has the mark.
+
+    False if the system does not let us look for them: no descriptor is free, say.
+    """
     with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
         os.killpg(leader, signal.SIGKILL)
     for _ in range(SWEEPS):
-        members = _living_members(leader, mark)
+        try:
+            members = _living_members(leader, mark)
+        except OSError:
+            return False
         if not members:
-            return
+            break
         for pid in members:
             with suppress(ProcessLookupError, PermissionError):  # gone; or another user's now
                 os.kill(pid, signal.SIGKILL)
+    return True
+
+
+ENDED_MEANWHILE = (FileNotFoundError, ProcessLookupError, PermissionError, ValueError, IndexError)
+"""What /proc says of a process that ended while we looked, or that is hidden from us."""
 
 
 def _living_members(session: int, mark: str | None) -> list[int]:
-    """Their pids, from /proc; where there is none, the group has to do."""
+    """Their pids, from /proc; where there is none, the group has to do. OSError: cannot look."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -220,7 +241,7 @@ def _living_members(session: int, mark: str | None) -> list[int]:
             stat = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()
             if stat[0] not in "ZX" and (int(stat[3]) == session or _has_mark(entry, mark)):
                 found.append(int(entry.name))
-        except (OSError, ValueError, IndexError):  # ended while we looked
+        except ENDED_MEANWHILE:
             continue
     return found
 

@@ -103,6 +103,14 @@ def test_status_for_people_and_for_programs(
     assert (found["state"], found["leader"], found["identity"]) == ("follower", OTHER, US)
 
 
+def test_status_says_that_it_is_this_pod_that_leads(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside.leader = US
+    assert main(["status"]) == 0
+    assert f"{US} (this pod)\n" in capsys.readouterr().out
+
+
 def test_status_without_an_answer_is_complete_all_the_same(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,6 +337,9 @@ def test_doctor_before_the_first_election(
     assert "knows no leader yet" in dict(found["note"])["GET"]
     assert "that nobody leads yet" in dict(found["ok"])["stream"]
     assert "HOSTNAME says" in dict(found["note"])["identity"]
+    monkeypatch.setenv("HOSTNAME", socket.gethostname())
+    code, found = examine()
+    assert "this host's name, as the elector has it" in dict(found["ok"])["identity"]
 
 
 def test_doctor_compares_the_stream_with_the_answer(
@@ -577,6 +588,31 @@ def test_the_page_shows_the_help_as_it_is(
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"elector-thread {elector_thread.__version__}\n"
+
+
+def run_closed(redirections: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line as a shell starts it with standard streams closed."""
+    given = {name: os.environ[name] for name in os.environ if name.startswith("ELECTOR_")}
+    shell = ["sh", "-c", f'exec "$0" -m elector_thread "$@" {redirections}', sys.executable]
+    return subprocess.run(
+        [*shell, *arguments],
+        env=environment(**given),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+def test_a_complaint_for_a_closed_stderr_goes_nowhere_else(beside: ScriptedServer) -> None:
+    beside.leader = None
+    done = run_closed("2>&-", "is-leader", "-v")
+    assert (done.returncode, done.stdout) == (2, "unknown\n")
+
+
+def test_a_closed_stdout_changes_no_exit_code(beside: ScriptedServer) -> None:
+    beside.leader = US
+    done = run_closed(">&-", "is-leader", "-v")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_output_that_cannot_be_written_is_told(beside: ScriptedServer) -> None:

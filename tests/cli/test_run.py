@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,21 @@ Spawn = Callable[..., Running]
 WORK = "trap 'echo got TERM; exit 5' TERM; echo up $$; while :; do sleep 0.05; done"
 STUBBORN = "trap '' TERM; echo up $$; sh -c 'echo kid $$; while :; do sleep 0.05; done'"
 """Ignores SIGTERM, and so does the child that it has."""
+
+STEPPER = [
+    sys.executable,
+    "-S",
+    "-c",
+    """
+import os, sys, time  # not a shell: while one starts a program, it cannot be stopped alone
+print("up", os.getpid(), flush=True)
+while True:
+    with open(sys.argv[1], "a") as steps:
+        steps.write("step ")
+    time.sleep(0.05)
+""",
+]
+"""Writes a word into a file for each step that it takes."""
 
 
 def pid_in(line: str) -> int:
@@ -140,6 +156,116 @@ def test_a_suspended_run_suspends_the_command(local: LocalElector, spawn: Spawn)
     until(lambda: state_of(pid) == "S")
     run.send(signal.SIGTERM)
     assert run.end() == 128 + signal.SIGTERM
+
+
+def test_suspended_while_it_waits_it_waits_on(local: LocalElector, spawn: Spawn) -> None:
+    local.elect(OTHER)
+    run = spawn("run", "--", "sh", "-c", WORK)
+    run.expect("waiting to lead")
+    run.send(signal.SIGTSTP)
+    until(lambda: state_of(run.pid) == "T")
+    local.elect(US)
+    run.send(signal.SIGCONT)
+    run.expect("up ")
+    run.send(signal.SIGTERM)
+    assert run.end() == 5
+
+
+def test_what_slept_through_the_end_of_a_leadership_runs_no_further_step(
+    local: LocalElector, spawn: Spawn, tmp_path: Path
+) -> None:
+    quick = {"ELECTOR_THREAD_REQUEST_TIMEOUT": "0.3", "ELECTOR_THREAD_GRACE_PERIOD": "0.6"}
+    steps = tmp_path / "steps"
+    local.elect(US)
+    run = spawn("run", "--grace", "20", "--", *STEPPER, str(steps), env=quick)
+    pid = pid_in(run.expect("up "))
+    until(steps.exists)
+    run.send(signal.SIGTSTP)
+    until(lambda: state_of(run.pid) == "T" == state_of(pid))
+    asleep = time.monotonic()
+    taken = steps.read_bytes()
+    local.elect(OTHER)
+    until(lambda: time.monotonic() - asleep > 0.8, "the leadership to run out")
+    run.send(signal.SIGCONT)
+    run.expect("waiting to lead again")
+    assert steps.read_bytes() == taken
+    assert not is_alive(pid)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    program = tmp_path / "app"
+    program.write_text("#!/bin/sh\necho up $$; exec sleep 60\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("harm", "says", "code"),
+    [
+        (Path.unlink, "No such file or directory", 127),
+        (lambda program: program.write_bytes(b"\x00\x01"), "Exec format error", 126),
+    ],
+    ids=["removed", "overwritten"],
+)
+def test_a_program_that_was_fine_at_the_start_is_told_when_it_is_not_any_more(
+    local: LocalElector,
+    spawn: Spawn,
+    program: Path,
+    harm: Callable[[Path], object],
+    says: str,
+    code: int,
+) -> None:
+    local.elect(OTHER)
+    run = spawn("run", "--", str(program))
+    run.expect("waiting to lead")
+    harm(program)
+    local.elect(US)
+    run.expect(f"cannot run '{program}': {says}")
+    assert run.end() == code
+
+
+def leave_free(pid: int, count: int) -> None:
+    """Let the process open that many more descriptors."""
+    used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    least = next(n for n in range(1024) if n - len(used & set(range(n))) == count)
+    _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (least, most))
+
+
+def test_what_the_machine_lacks_for_the_moment_is_tried_again(
+    local: LocalElector, spawn: Spawn, program: Path
+) -> None:
+    local.elect(US)
+    run = spawn("run", "--", str(program))
+    pid = pid_in(run.expect("up "))
+    run.expect("started app")
+    leave_free(run.pid, 3)
+    os.kill(pid, signal.SIGKILL)
+    run.expect("app ended (SIGKILL); again in 1 s")
+    run.expect("Too many open files; again in 2 s")
+    leave_free(run.pid, 100)
+    run.expect("up ", count=2)
+    run.send(signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
+
+
+def test_it_is_not_over_while_nobody_can_tell_whether_something_is_left(
+    local: LocalElector, spawn: Spawn
+) -> None:
+    local.elect(US)
+    script = "setsid sleep 60 & echo kid $!; echo up $$; exec sleep 60"
+    run = spawn("run", "--no-restart", "--", "sh", "-c", script)
+    kid, pid = pid_in(run.expect("kid ")), pid_in(run.expect("up "))
+    run.expect("started sh")
+    leave_free(run.pid, 0)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: state_of(pid) == "Z")
+    assert is_alive(kid)
+    assert not run._with("ended")
+    leave_free(run.pid, 100)
+    assert run.end() == 128 + signal.SIGKILL
+    wait_gone(kid)
 
 
 def test_killed_outright_it_leaves_nothing_behind(local: LocalElector, spawn: Spawn) -> None:

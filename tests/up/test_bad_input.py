@@ -66,6 +66,18 @@ def test_up_on_a_port_in_use() -> None:
     )
 
 
+def test_up_where_it_cannot_tell_other_terminals_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "none"))
+
+    line = refused_in_a_process("--port", "0", "--", "true")
+
+    assert line.startswith("elector-thread up: cannot start the elector: ")
+    assert str(tmp_path / "none") in line
+    assert line.count("\n") == 1
+
+
 def test_up_with_a_script_that_has_no_interpreter(tmp_path: Path) -> None:
     script = tmp_path / "app"
     script.write_text("#!/no/such/interpreter\n")

@@ -18,7 +18,7 @@ from elector_thread.cli import main
 from elector_thread.supervisor.deployment import pause_before_restart
 
 from ..polling import until
-from ..processes import wait_gone
+from ..processes import is_alive, wait_gone
 from .helpers import Up, elector_thread, state_of
 
 pytestmark = [
@@ -69,6 +69,15 @@ def ask(url: str) -> str | None:
     with urllib.request.urlopen(url) as answer:
         name: str | None = json.load(answer).get("name")
         return name
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program in a file, to be moved away while it runs."""
+    program = tmp_path / "app"
+    program.write_text("#!/bin/sh\necho pid $$; exec sleep 300\n")
+    program.chmod(0o755)
+    return program
 
 
 @pytest.fixture
@@ -155,6 +164,58 @@ def test_rolling_starts_the_new_one_first_and_leadership_outlives_sigterm() -> N
     assert successor in set(ups) - {old}
 
 
+def test_rolling_keeps_the_old_one_if_the_new_one_does_not_come_up(tmp_path: Path) -> None:
+    script = 'mkdir "$ONCE/1" 2>/dev/null || exit 3; echo pid $$; exec sleep 300'
+    arguments = ["-n", "1", "--rolling", "0.2", "--", "sh", "-c", script]
+    with Up(*arguments, ONCE=str(tmp_path)) as up:
+        ((pid, old),) = pids(up, 1).items()
+        up.line(rf"did not come up; {old} stays", stderr=True)
+
+        assert is_alive(pid)
+        assert leaders(up, 1) == [old]
+        assert up.interrupt() == 130
+
+
+def test_rolling_keeps_the_old_one_if_the_program_cannot_be_run(program: Path) -> None:
+    with Up("-n", "1", "--rolling", "1", "--", str(program)) as up:
+        up.line(r"\| pid")
+        program.unlink()
+        old = up.line(r"cannot run .*: no such file or directory; (\S+) stays", stderr=True)[1]
+
+        assert is_alive(int(up.line(rf"^{old} +\| pid (\d+)$")[1]))
+        assert leaders(up, 1)[-1] == old
+        assert up.interrupt() == 130
+
+
+def test_rolling_and_restart_start_no_more_than_were_asked_for() -> None:
+    with Up("-n", "1", "--rolling", "0.5", "--restart", "--", *SLEEPER) as up:
+        elected = leaders(up, 3)
+
+        assert [line.split()[0] for line in up.lines if "| pid " in line] == elected
+
+
+def test_rolling_waits_while_there_is_nobody_to_replace() -> None:
+    script = "echo pid $$; exit 3"
+    with Up("-n", "1", "--rolling", "0.1", "--restart", "--", "sh", "-c", script) as up:
+        pids(up, 3)
+        up.interrupt()
+
+    assert [line for line in up.errors if "has died (exit code 3)" not in line] == []
+
+
+def test_restart_tries_on_while_the_program_cannot_be_run(program: Path, tmp_path: Path) -> None:
+    with Up("-n", "1", "--restart", "--", str(program)) as up:
+        ((pid, first),) = pids(up, 1).items()
+        away = program.rename(tmp_path / "away")
+        os.kill(pid, signal.SIGKILL)
+        up.line("cannot run .*: no such file or directory", stderr=True)
+        away.rename(program)
+
+        (second,) = set(pids(up, 2).values()) - {first}
+        up.line(rf"{second} leads")
+        assert up.interrupt() == 130
+
+
 def test_rolling_kills_who_ignores_sigterm() -> None:
     with Up("-n", "1", "--rolling", "0.2", "--grace", "0.3", "--", "bash", "-c", STUBBORN) as up:
         (first,) = leaders(up, 1)
@@ -174,6 +235,33 @@ def test_a_signal_ends_everything_and_leaves_nothing(number: int, code: int) -> 
         assert up.wait() == code
         wait_gone(*everything)
         assert len([line for line in up.lines if line.endswith(" leads")]) == 1, "no last election"
+
+
+def test_under_nohup_a_hang_up_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        up = Up("-n", "1", "--", *SLEEPER)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with up:
+        pids(up, 1)
+        up.signal(signal.SIGHUP)
+
+        assert up.interrupt() == 130, "the hang-up would have come first"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_confuse_nobody(closed: str) -> None:
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
+    script = "echo said; echo complained >&2; exit 7"
+    command = elector_thread("up", "--port", "0", "-n", "1", "--", "sh", "-c", script)
+
+    done = subprocess.run([*shell, *command], capture_output=True, text=True, timeout=30)
+
+    assert done.returncode == 1
+    assert "said" not in done.stderr
+    assert "complained" not in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_a_second_ctrl_c_kills_at_once() -> None:
