@@ -69,12 +69,6 @@ class ActiveFaults:
         """What they do to the face of that replica (None: to the plain one)."""
         return frozenset(self._effect(fault) for fault in self if fault.hits(name))
 
-    def close(self) -> None:
-        """Cancel every timer."""
-        for timers in self._timers.values():
-            for timer in timers:
-                timer.cancel()
-
     def _effect(self, fault: Fault) -> Kind:
         if fault.kind is not Kind.RESTART:
             return fault.kind

@@ -296,8 +296,7 @@ class Cluster:
         }
 
     def close(self) -> None:
-        """End every face and every timer."""
-        self._faults.close()
+        """End every face and the next election. Faults were cleared before."""
         if self._failover is not None:
             self._failover.cancel()
         for face in self._faces():

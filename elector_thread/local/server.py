@@ -236,14 +236,15 @@ class LocalElector:
                 raise
             self._failed = error
         finally:
+            self._admin_socket.close()
             self._ready.set()
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        await self._plain.open()
         watch = asyncio.create_task(self._cluster.watch())
-        self._loop.call_soon(self._ready.set)
         try:
+            await self._plain.open()
+            self._loop.call_soon(self._ready.set)
             await self._server.serve(sockets=[self._admin_socket])
         finally:
             watch.cancel()

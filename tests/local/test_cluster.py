@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from elector_thread.local import LocalElector
+from elector_thread.local.face import bound
 
 from ..polling import until
 from .tools import leader_at, stream
@@ -60,6 +61,39 @@ def test_a_failover_may_take_its_time() -> None:
             assert leader_at(face.port) == "pod-a"
             assert wire.event()["name"] == "pod-b"
         assert slow.state()["leader"] == "pod-b"
+
+
+def test_an_election_by_hand_is_the_last_one() -> None:
+    with LocalElector(failover_delay=0.2) as slow:
+        slow.add_replica("pod-a")
+        slow.add_replica("pod-b")
+        slow.remove_replica("pod-a")
+        slow.elect("pod-c")
+        slow.fault("mute", seconds=0.4)
+        until(lambda: slow.state()["faults"] == [], "the delay to be over")
+        assert slow.state()["leader"] == "pod-c"
+
+
+def test_it_ends_without_the_election_that_would_come_next() -> None:
+    with LocalElector(failover_delay=600) as slow:
+        slow.add_replica("pod-a")
+        slow.remove_replica("pod-a")
+        assert slow.state()["leader"] is None
+    with pytest.raises(RuntimeError, match="not running"):
+        slow.state()
+    slow.stop()
+
+
+def test_who_is_gone_takes_its_faults_along_and_no_others(local: LocalElector) -> None:
+    local.add_replica("pod-a")
+    local.add_replica("pod-b")
+    local.fault("empty", "pod-a")
+    local.fault("hang", "pod-b", seconds=600)
+    local.fault("empty", "pod-b")
+    local.remove_replica("pod-b")
+    assert [fault["replica"] for fault in local.state()["faults"]] == ["pod-a"]
+    face = local.add_replica("pod-b")
+    assert leader_at(face.port) == "pod-a"
 
 
 def test_removing_is_idempotent_and_adding_is_not(local: LocalElector) -> None:
@@ -117,6 +151,17 @@ def test_not_running_is_told() -> None:
 def test_a_taken_port_is_told(local: LocalElector) -> None:
     with pytest.raises(OSError, match="in use"):
         LocalElector(local.port)
+
+
+def test_a_port_that_somebody_took_before_the_start_is_told() -> None:
+    elector = LocalElector()
+    with bound(elector.port) as somebody:  # possible as long as neither listens
+        somebody.listen()
+        with pytest.raises(OSError, match="in use"):
+            elector.start()
+    for port in (elector.port, elector.admin_port):
+        bound(port).close()
+    elector.stop()
 
 
 ENDING = """

@@ -12,6 +12,7 @@ from elector_thread import ElectorError
 from elector_thread.local import LocalElector, runtime
 from elector_thread.local.control import Control, ControlError, find
 
+from ..scripted import ScriptedServer, answer
 from .tools import leader_at
 
 
@@ -83,6 +84,30 @@ def test_nobody_there() -> None:
     elector.stop()
     with pytest.raises(ControlError, match="no local elector answers at localhost"):
         Control(url).state()
+
+
+def test_somebody_else_there(server: ScriptedServer) -> None:
+    server.on_get = lambda connection: connection.send(answer(b"[]"))
+    with pytest.raises(ControlError, match=f"localhost:{server.port} is no local elector"):
+        Control(f"http://localhost:{server.port}/ui?token=x").state()
+
+
+def test_found_without_a_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with LocalElector(public=True) as elector:
+        elector.elect("pod-a")
+        assert find().state()["leader"] == "pod-a"
+        (directory,) = tmp_path.iterdir()
+        assert directory.name == f"elector-thread-{os.getuid()}"
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"url": 3}', '{"pid": 3}'])
+def test_a_file_that_cannot_be_read_is_passed_over(directory: Path, content: str) -> None:
+    runtime.publish("http://localhost:1/ui?token=x")
+    (directory / f"{os.getpid()}.json").write_text(content)
+    assert runtime.published() == []
 
 
 def test_a_dead_process_leaves_nothing_behind(directory: Path) -> None:

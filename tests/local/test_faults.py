@@ -257,6 +257,45 @@ def test_kill_without_a_process_removes_the_replica(pair: Pair) -> None:
     assert refused(a.port)
 
 
+def test_who_goes_with_another_is_not_hit_again(pair: Pair) -> None:
+    local, hit = pair[0], []
+
+    def kill(name: str) -> None:
+        hit.append(name)
+        for replica in ("pod-a", "pod-b"):
+            local.remove_replica(replica)
+
+    local.set_process_hooks(kill=kill)
+    local.fault("kill")
+    assert hit == ["pod-a"]
+
+
+def test_who_goes_while_its_faults_end_has_each_of_them_ended_once(pair: Pair) -> None:
+    local = pair[0]
+    entries: list[dict[str, object]] = []
+    local.follow(entries.append)
+    local.set_process_hooks(freeze=lambda _: None, thaw=local.remove_replica)
+    local.fault("freeze", "pod-b")
+    local.fault("mute", "pod-b")
+    assert local.clear() == 2
+    cleared = [entry["fault"] for entry in entries if entry["what"] == "cleared"]
+    assert cleared == ["freeze", "mute"]
+
+
+def test_a_freeze_ends_even_if_nobody_can_thaw_any_more(pair: Pair) -> None:
+    local = pair[0]
+    local.set_process_hooks(freeze=lambda _: None, thaw=lambda _: None)
+    local.fault("freeze", "pod-b")
+    local.set_process_hooks()
+    assert local.clear() == 1
+    assert not local.state()["replicas"][1]["frozen"]
+
+
+def test_nobody_lives_to_be_killed(local: LocalElector) -> None:
+    with pytest.raises(FaultError, match="replica: expected one to kill, but none lives"):
+        local.fault("kill")
+
+
 def test_a_hook_that_fails_says_so(pair: Pair) -> None:
     local = pair[0]
 

@@ -10,7 +10,7 @@ import pytest
 
 from elector_thread import ConfigurationError, Elector
 from elector_thread.local import LocalElector
-from elector_thread.local.views import Discord, Views, discord
+from elector_thread.local.views import Discord, ReportError, Views, discord
 from elector_thread.sidecar import Sidecar
 
 from ..polling import until
@@ -140,6 +140,21 @@ def test_of_several_processes_the_one_that_leads_counts() -> None:
     assert views.at(14.0) == ("follower", "b")
     assert views.age(15.0) == 1.0
     assert views.at(20.0) == ("silent", None)
+
+
+def test_a_process_that_is_long_silent_is_forgotten() -> None:
+    report = {"state": "follower", "leader": "b"}
+    views, fresh = Views(), Views()
+    views.take({**report, "pid": 1}, 10.0)
+    for all_of_them in (views, fresh):
+        all_of_them.take({**report, "pid": 2}, 40.5)
+    assert views == fresh
+
+
+@pytest.mark.parametrize("report", [[], None, "leader", 3])
+def test_a_report_is_an_object(report: object) -> None:
+    with pytest.raises(ReportError, match="expected a JSON object"):
+        Views().take(report, 1.0)
 
 
 def test_who_never_reported_is_no_liar() -> None:

@@ -89,6 +89,34 @@ def test_who_floods_is_let_go(local: LocalElector) -> None:
         assert wire.end() in ("closed", "reset")
 
 
+def test_options_for_the_server_itself_is_answered_by_go(local: LocalElector) -> None:
+    with Wire(local.port, b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n" + GET) as wire:
+        head = wire.read_until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nContent-Length: 0\r\n" in head
+        assert wire.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n"), "the next answer"
+
+
+def test_requests_behind_a_stream_are_never_answered(local: LocalElector) -> None:
+    local.elect("pod-a")
+    with stream(local.port) as wire:
+        wire.event()
+        wire.socket.sendall(GET)
+        assert wire.is_quiet()
+        local.elect("pod-b")
+        assert wire.event()["name"] == "pod-b"
+
+
+def test_who_floods_a_stream_is_let_go(local: LocalElector) -> None:
+    with stream(local.port) as wire:
+        try:
+            for _ in range(64):
+                wire.socket.sendall(GET * 2000)
+        except ConnectionError:
+            return
+        assert wire.end() in ("closed", "reset")
+
+
 def test_only_loopback_listens(local: LocalElector) -> None:
     assert local._plain._socket.getsockname()[0] == "127.0.0.1"
     assert local._admin_socket.getsockname()[0] == "127.0.0.1"
