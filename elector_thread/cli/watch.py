@@ -8,7 +8,6 @@ import select
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from threading import Event
@@ -38,6 +37,7 @@ def watch(*, as_json: bool) -> NoReturn:
     signal.signal(signal.SIGTERM, _leave)
     with Elector(scope="pod") as elector:
         wake = Event()
+        wake.set()  # the first look is at once
         elector.on_elected(wake.set)
         elector.on_demoted(wake.set)
         elector.on_leader_change(wake.set)
@@ -56,12 +56,11 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _looks(elector: Elector, wake: Event) -> Iterator[Status]:
-    """The status, now and after every tick, and sooner when something has changed."""
-    while True:
-        yield elector.status()
-        wake.wait(TICK)
-        wake.clear()
+def _look(elector: Elector, wake: Event) -> Status:
+    """The status after a tick, or as soon as something has changed."""
+    wake.wait(TICK)
+    wake.clear()
+    return elector.status()
 
 
 def _essence(status: Status) -> tuple[State, str | None, str]:
@@ -71,13 +70,13 @@ def _essence(status: Status) -> tuple[State, str | None, str]:
 
 def _lines(elector: Elector, wake: Event, *, as_json: bool) -> NoReturn:
     told = None
-    for status in _looks(elector, wake):
+    while True:
+        status = _look(elector, wake)
         if _essence(status) != told:
             told = _essence(status)
             console.say(_as_json(status) if as_json else _line(status))
         if _nobody_reads():
             raise BrokenPipeError
-    raise AssertionError("the looks have no end")
 
 
 def _nobody_reads() -> bool:
@@ -107,11 +106,11 @@ def _live(elector: Elector, wake: Event, live: type) -> NoReturn:
 
     changes: deque[tuple[str, Status]] = deque(maxlen=REMEMBERED)
     with live(console=Console(), auto_refresh=False) as shown:  # Console heeds NO_COLOR
-        for status in _looks(elector, wake):
+        while True:
+            status = _look(elector, wake)
             if not changes or _essence(changes[-1][1]) != _essence(status):
                 changes.append((datetime.now().strftime("%H:%M:%S"), status))
             shown.update(_picture(status, changes), refresh=True)
-    raise AssertionError("the looks have no end")
 
 
 def _picture(status: Status, changes: deque[tuple[str, Status]]) -> Table:

@@ -254,13 +254,13 @@ def test_it_is_not_over_while_nobody_can_tell_whether_something_is_left(
     local: LocalElector, spawn: Spawn
 ) -> None:
     local.elect(US)
-    script = "setsid sleep 60 & echo kid $!; echo up $$; exec sleep 60"
+    script = "setsid sleep 60 & echo kid $!; sleep 60 & echo mate $!; echo up $$; exec sleep 60"
     run = spawn("run", "--no-restart", "--", "sh", "-c", script)
-    kid, pid = pid_in(run.expect("kid ")), pid_in(run.expect("up "))
+    kid, mate, pid = (pid_in(run.expect(who)) for who in ("kid ", "mate ", "up "))
     run.expect("started sh")
     leave_free(run.pid, 0)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: state_of(pid) == "Z")
+    wait_gone(mate)  # of the same group, so it was killed without looking for it
     assert is_alive(kid)
     assert not run._with("ended")
     leave_free(run.pid, 100)

@@ -1,5 +1,6 @@
 """A child's whole session ends with it, whoever ends it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from elector_thread.child import Child, exit_status, told
+from elector_thread.child import LAUNCH, Child, exit_status, told
 
 from ..processes import wait_gone
 from .helpers import read_pids
@@ -63,6 +64,36 @@ def test_calls_back_once_it_is_gone() -> None:
 def test_a_command_that_cannot_be_run_is_the_constructors_error(command, error) -> None:
     with pytest.raises(error):
         Child([command])
+
+
+def launch(parent: int, *command: str) -> tuple[int, str]:
+    """The launcher's exit code, and what it says of an exec that failed."""
+    read, write = os.pipe()
+    arguments = [sys.executable, str(LAUNCH), str(parent), str(write), *command]
+    code = subprocess.run(arguments, pass_fds=[write], timeout=15).returncode
+    os.close(write)
+    with os.fdopen(read) as told_by_it:
+        return code, told_by_it.read()
+
+
+@ONLY_LINUX
+def test_the_launcher_becomes_the_command_without_what_python_ignores() -> None:
+    ignores_nothing = 'grep -q "SigIgn:.0*$" /proc/self/status && exit 9'
+
+    assert launch(os.getpid(), "sh", "-c", ignores_nothing) == (9, "")
+
+
+@ONLY_LINUX
+def test_the_launcher_tells_why_it_could_not() -> None:
+    assert launch(os.getpid(), "/no/such/program") == (127, str(errno.ENOENT))
+
+
+@ONLY_LINUX
+def test_the_launcher_starts_nothing_for_a_parent_that_is_gone(tmp_path: Path) -> None:
+    sign = tmp_path / "sign of life"
+
+    assert launch(os.getppid(), "touch", str(sign)) == (1, "")
+    assert not sign.exists()
 
 
 def test_gets_exactly_the_environment_it_was_given() -> None:
