@@ -106,6 +106,27 @@ def test_election_and_start_at_once_always_agree(
     until(lambda: scheduler.state == STATE_RUNNING, "the scheduler to run")
 
 
+def test_an_election_amid_the_pause_of_a_start_counts(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    class Slow(BackgroundScheduler):  # type: ignore[misc]  # APScheduler has no types
+        def pause(self) -> None:
+            server.elect("pod-a")
+            until(lambda: binding.leadership is not None, "the leadership to be announced")
+            super().pause()
+
+    scheduler = Slow()
+    binding = bind(elector, scheduler)
+    server.leader = "pod-b"
+    elector.start()
+    server.wait_streams()
+    scheduler.start()
+    try:
+        assert scheduler.state == STATE_RUNNING
+    finally:
+        scheduler.shutdown()
+
+
 def test_a_job_gets_the_leadership_it_runs_under(
     elector: Elector, scheduler: BackgroundScheduler, server: ScriptedServer
 ) -> None:

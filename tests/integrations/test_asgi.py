@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +17,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from elector_thread import ConfigurationError, Elector, ElectorError, Leadership, State
+from elector_thread import (
+    ConfigurationError,
+    Elector,
+    ElectorError,
+    ElectorUnavailableError,
+    Leadership,
+    State,
+)
+from elector_thread.integrations._on_loop import OnLoop
 from elector_thread.integrations.asgi import AsyncElector
 from elector_thread.local import LocalElector
 
@@ -214,6 +224,49 @@ def test_a_callback_whose_loop_is_closed_is_contained(
     assert "ElectorError" in str(elector.status().last_error)
 
 
+def test_a_loop_that_is_closed_with_a_callback_on_it_holds_nothing_up(
+    elector: Elector, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnLoop, "CHECK", 0.02)
+    asynchronous = AsyncElector(elector)
+    loop = asyncio.new_event_loop()
+    entered, told = threading.Event(), threading.Event()
+
+    async def register() -> None:
+        @asynchronous.on_elected
+        async def endless() -> None:
+            entered.set()
+            await asyncio.Event().wait()
+
+    loop.run_until_complete(register())
+    asynchronous.on_elected(told.set)
+    server.leader = "pod-a"
+    elector.start()
+    loop.run_until_complete(asyncio.to_thread(entered.wait, PATIENCE))
+    loop.close()
+    assert told.wait(PATIENCE)
+    assert "ElectorError" in str(elector.status().last_error)
+
+
+def test_a_callback_may_take_longer_than_the_looks_at_its_loop(
+    elector: Elector, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnLoop, "CHECK", 0.001)
+
+    async def main() -> None:
+        diary = Diary()
+        asynchronous = AsyncElector(elector)
+        asynchronous.on_elected(diary.note("first"))
+        asynchronous.on_elected(diary.note("second"))
+        server.leader = "pod-a"
+        async with asynchronous:
+            await diary.wait(2)
+        assert diary.lines == ["first 1", "second 1"]
+        assert not diary.overlapped
+
+    run(main)
+
+
 def test_a_callback_called_on_its_own_loop_says_so_instead_of_waiting_for_itself(
     elector: Elector,
 ) -> None:
@@ -374,6 +427,49 @@ def test_waits_end_with_their_timeout_with_a_stop_and_with_a_cancellation(
     run(main)
 
 
+def test_a_wait_that_is_cancelled_as_it_comes_true_disturbs_no_other(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        server.leader = "pod-b"
+        async with asynchronous:
+            cancelled = asyncio.create_task(asynchronous.wait_until_leader())
+            other = asyncio.create_task(asynchronous.wait_until_leader())
+            await asyncio.sleep(0)
+            server.wait_streams()
+            server.elect("pod-a")
+            until(lambda: waiting_threads() == 0, "the news to lie before the loop")
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            assert await other
+
+    run(main)
+
+
+def test_a_closed_loop_with_a_wait_on_it_is_let_go(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    server.leader = "pod-b"
+    asynchronous = AsyncElector(elector)
+    home, loop = asyncio.new_event_loop(), asyncio.new_event_loop()
+    home.run_until_complete(asynchronous.wait_until_known())
+    task = loop.create_task(asynchronous.wait_until_leader())
+    loop.run_until_complete(asyncio.sleep(0))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
+    gone = weakref.ref(loop)
+    del loop, task
+    elector.stop()
+    until(lambda: waiting_threads() == 0, "the thread of that wait to end")
+    gc.collect()
+    assert gone() is None
+    home.close()
+
+
 def test_whoever_waits_is_told_why_it_cannot_be_started(make_elector: MakeElector) -> None:
     async def main() -> None:
         elector = make_elector(scope="process", lock_path="/proc/no/such/folder/seat")
@@ -389,6 +485,30 @@ def test_refresh_asks_without_blocking_the_loop(elector: Elector, server: Script
         status = await AsyncElector(elector).refresh()
         assert status.leader == "pod-b"
         assert server.stream_requests == 0
+
+    run(main)
+
+
+def test_refresh_says_why_there_is_no_answer(elector: Elector, server: ScriptedServer) -> None:
+    async def main() -> None:
+        server.close()
+        with pytest.raises(ElectorUnavailableError, match="connection refused"):
+            await AsyncElector(elector).refresh()
+
+    run(main)
+
+
+def test_a_refresh_that_is_cancelled_as_it_is_answered_is_cancelled(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(AsyncElector(elector).refresh())
+        await asyncio.sleep(0)
+        names = lambda: [thread.name for thread in threading.enumerate()]  # noqa: E731
+        until(lambda: "elector-async" not in names(), "the answer to lie before the loop")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     run(main)
 
@@ -476,6 +596,30 @@ def test_wrap_stops_if_the_app_cannot_start(elector: Elector) -> None:
 
         await asynchronous.wrap(fails)({"type": "lifespan"}, receive, send)
         assert sent == ["lifespan.startup.failed"]
+
+    run(main)
+
+
+def test_wrap_stops_if_the_app_fails_after_its_start(elector: Elector) -> None:
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        raise RuntimeError("later")
+
+    async def main() -> None:
+        asynchronous = AsyncElector(elector)
+        running: list[bool] = []
+
+        async def send(message: Any) -> None:
+            running.append(asynchronous.status().running)
+
+        async def receive() -> Any:
+            return {"type": "lifespan.startup"}
+
+        with pytest.raises(RuntimeError, match="later"):
+            await asynchronous.wrap(fails)({"type": "lifespan"}, receive, send)
+        assert running == [True]
+        assert not asynchronous.status().running
 
     run(main)
 

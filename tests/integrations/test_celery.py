@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,18 @@ def test_the_end_of_a_process_stops_only_what_it_has_started(
     assert elector.status().running
     monkeypatch.undo()
     elector.stop()
+
+
+def test_the_parent_of_a_prefork_pool_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Elector(when_unconfigured="lead") as elector:
+        elector.stop()
+        monkeypatch.setattr(adapter, "default_elector", lambda: elector)
+        monkeypatch.setattr(adapter, "_started", None)
+        prefork = adapter.PreforkPool.__new__(adapter.PreforkPool)
+        adapter._start_unless_prefork(SimpleNamespace(pool=prefork))
+        assert not elector.status().running
+        adapter._start_unless_prefork(SimpleNamespace(pool=object()))
+        assert elector.status().running
 
 
 class Known:

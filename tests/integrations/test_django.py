@@ -246,6 +246,15 @@ def test_no_dict_is_refused() -> None:
         conf.read()
 
 
+@pytest.mark.parametrize("commands", ["process_tasks", 3])
+def test_commands_to_start_in_are_a_list(commands: object) -> None:
+    with (
+        override_settings(ELECTOR_THREAD={"start_in": commands}),
+        pytest.raises(ConfigurationError, match="start_in: expected a list of management commands"),
+    ):
+        conf.read()
+
+
 def with_settings(tmp_path: Path, **settings: object) -> dict[str, str]:
     """The environment for the example with another ``ELECTOR_THREAD``."""
     (tmp_path / "other.py").write_text(f"from settings import *\nELECTOR_THREAD = {settings!r}\n")
@@ -290,6 +299,28 @@ def test_several_workers_with_pod_scope_are_a_warning(
     assert warning.startswith(f"elector_thread.W001: {name} asks for 4 workers")
     monkeypatch.setenv("ELECTOR_THREAD_SCOPE", "process")
     assert warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEB_CONCURRENCY", "1"),
+        ("UVICORN_WORKERS", "many"),
+        ("GUNICORN_CMD_ARGS", "--workers"),
+        ("GUNICORN_CMD_ARGS", "--access-logformat='unclosed -w 4"),
+    ],
+)
+def test_one_worker_or_what_cannot_be_read_is_none(
+    pod_a: ScriptedServer, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert warnings() == []
+
+
+def test_a_proxy_concerns_nobody_where_there_is_no_elector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:8080")
+    with override_settings(ELECTOR_THREAD={"when_unconfigured": "lead"}):
+        assert warnings() == []
 
 
 def test_a_proxy_on_the_way_to_the_elector_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

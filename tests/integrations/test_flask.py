@@ -9,7 +9,8 @@ import sys
 import pytest
 from flask import Flask, current_app
 
-from elector_thread import SKIPPED, ConfigurationError
+from elector_thread import SKIPPED, ConfigurationError, forks
+from elector_thread.integrations import flask as adapter
 from elector_thread.integrations.flask import FlaskElector
 from elector_thread.local import LocalElector
 
@@ -157,6 +158,54 @@ def test_an_unconfigured_app_can_be_made_but_not_asked() -> None:
     result = app.test_cli_runner().invoke(args=["elector", "status"])
     assert result.exit_code == 2
     assert "ELECTOR_GET_URL is not set" in result.output
+
+
+def test_a_bad_address_is_told_when_the_app_is_made() -> None:
+    with pytest.raises(ConfigurationError, match="get_url"):
+        FlaskElector(make_app(get_url="nonsense"))
+
+
+@pytest.mark.parametrize(
+    ("leader", "says"),
+    [
+        ("pod-a", "leader:   pod-a (this pod)"),
+        (None, "has not seen an election yet"),
+    ],
+)
+def test_elector_status_in_words(pod_a: ScriptedServer, leader: str | None, says: str) -> None:
+    pod_a.leader = leader
+    app = make_app()
+    FlaskElector(app)
+    result = app.test_cli_runner().invoke(args=["elector", "status"])
+    assert result.exit_code == 0
+    assert says in result.output
+
+
+def test_elector_status_without_an_answer_is_one_line(pod_a: ScriptedServer) -> None:
+    pod_a.close()
+    app = make_app()
+    FlaskElector(app)
+    result = app.test_cli_runner().invoke(args=["elector", "status"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: no answer from")
+    assert result.output.count("\n") == 1
+
+
+def test_a_master_that_preloads_leaves_it_to_its_workers(
+    pod_a: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "loaders", lambda: frozenset({"gunicorn.arbiter"}))
+    app = make_app()
+    extension = FlaskElector(app)
+    try:
+        assert not extension.status().running
+        assert pod_a.connections == 0
+        forks.let_go()  # as in a worker
+        assert extension.elector.wait_until_known(PATIENCE) is (pod_a.leader is not None)
+        assert extension.status().running
+    finally:
+        forks.let_go()
+        extension.elector.stop()
 
 
 def test_without_an_app_there_is_no_elector() -> None:

@@ -93,6 +93,12 @@ class TestUwsgi:
             assert elector.is_leader
         assert called == ["the app's own"]
 
+    def test_a_mule_starts_nothing_before_it_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        server: Any = self.load(monkeypatch)
+        with Elector(when_unconfigured="lead") as elector:
+            server.post_fork_hook()
+            assert not elector.status().running
+
     def test_a_module_of_the_same_name_is_left_alone(self) -> None:
         code = "import sys, types; sys.modules['uwsgi'] = types.ModuleType('uwsgi')\n"
         code += "import elector_thread"
