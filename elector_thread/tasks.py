@@ -110,9 +110,10 @@ class LeaderTask:
             return leadership.ended or self._removed or now() - began >= HEALTHY_LIFE
 
         def note(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome is not None else None
-            if error is not None:
-                self._journal().callback_failed(f"while_leader function {self._name}", error)
+            assert state.outcome is not None, "tenacity tells after an attempt"
+            error = state.outcome.exception()
+            assert error is not None, "an attempt that did not fail is the last one"
+            self._journal().callback_failed(f"while_leader function {self._name}", error)
 
         def pause(seconds: float) -> None:
             leadership.wait(seconds)

@@ -8,6 +8,7 @@ import pytest
 
 import elector_thread.poll
 from elector_thread import Elector
+from elector_thread.clock import now
 
 from .conftest import MakeElector
 from .polling import until
@@ -34,6 +35,32 @@ def test_an_elector_that_was_never_started_or_was_stopped_is_alive(
     elector.start()
     assert elector.stop()
     assert elector.status().alive
+
+
+def test_an_elector_that_is_told_to_stop_is_alive_while_it_ends(
+    make_elector: MakeElector, server: ScriptedServer
+) -> None:
+    unblock, entered = Event(), Event()
+    server.leader = "pod-a"
+    urls = {"get_url": server.get_url, "sse_url": server.sse_url}
+    elector = make_elector(**{**HASTY, **urls, "request_timeout": 0.3, "grace_period": 0.6})
+
+    @elector.on_demoted
+    def takes_its_time() -> None:
+        entered.set()
+        unblock.wait(30)
+
+    announced = Event()
+    elector.on_elected(announced.set)
+    elector.start()
+    assert announced.wait(10)
+    assert not elector.stop(timeout=0)
+    assert entered.wait(10)
+    began = now()
+    until(lambda: now() - began > 1.0, "more than the grace period to pass")
+    assert elector.status().alive
+    unblock.set()
+    assert elector.stop()
 
 
 def test_an_elector_that_nobody_answers_is_alive(make_elector: MakeElector) -> None:

@@ -17,6 +17,7 @@ from elector_thread import (
     stream,
 )
 from elector_thread.clock import now
+from elector_thread.sidecar import Sidecar
 
 from .conftest import MakeElector
 from .polling import until
@@ -363,6 +364,20 @@ def test_refresh_confirms_only_for_the_grace_period(
     assert elector.state is State.UNKNOWN
 
 
+def test_a_refresh_that_finds_the_elector_back_has_the_stream_tried_at_once(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    answers, stream_again = server.on_get, server.on_stream
+    server.on_get = Connection.reset
+    server.on_stream = lambda c: c.send(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+    elector = make_elector(poll_interval=30.0, reconcile_interval=30.0, grace_period=60.0).start()
+    until(lambda: elector.status().counts.failures and elector.status().stream == "absent")
+    server.on_get, server.on_stream = answers, stream_again
+    assert elector.refresh().leader == "pod-b"
+    server.wait_streams()  # by itself it would be tried again after five minutes
+
+
 def test_refresh_before_the_first_election_is_no_error(
     server: ScriptedServer, make_elector: MakeElector
 ) -> None:
@@ -580,6 +595,26 @@ def test_a_stream_out_of_order_is_one_line_and_what_it_says_is_escaped(
     assert elector.status().state is State.FOLLOWER
 
 
+def test_the_return_of_a_stream_whose_absence_was_told_is_told(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(stream.Stream, "_sleep", lambda self, _: self._stopping.wait(0.05))
+    server.leader = "pod-b"
+    stream_again = server.on_stream
+    server.on_stream = Connection.reset
+    elector = make_elector().start()
+    until(lambda: lines(log), "the absence to be told")
+    server.on_stream = stream_again
+    until(lambda: elector.status().stream == "open", "the stream's return")
+    until(lambda: len(lines(log)) == 2, "the return to be told")
+    (_, gone), (level, back) = lines(log)
+    assert gone == "no event stream: connection lost; polling meanwhile"
+    assert (level, back.startswith("the event stream is back, after ")) == ("INFO", True)
+
+
 def test_leadership_is_logged(
     server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
 ) -> None:
@@ -650,3 +685,45 @@ def test_an_unforeseen_error_in_a_thread_is_loud_and_not_the_end(
         assert broken["stream"].wait(PATIENCE)
     eventually(elector, State.LEADER)
     assert [level for level, _ in lines(log)].count("CRITICAL") == 2
+
+
+def test_the_same_unforeseen_error_is_told_once(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    rounds = threading.Semaphore(0)
+
+    def bug(*_: object) -> None:
+        rounds.release()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("elector_thread.poll.consult", bug)
+    elector = make_elector(get_url=server.get_url, poll_interval=0.01).start()
+    for _ in range(3):
+        assert rounds.acquire(timeout=PATIENCE)
+    assert elector.stop()
+    assert [level for level, _ in lines(log)] == ["CRITICAL"]
+    assert elector.status().last_error == "elector-poll met ZeroDivisionError"
+
+
+@pytest.mark.parametrize("exchange", ["ask", "open_stream"])
+def test_what_a_library_raises_where_stop_cut_its_exchange_is_nobodys_concern(
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+    exchange: str,
+) -> None:
+    under_way = threading.Event()
+
+    def cut(sidecar: Sidecar, *_: object) -> None:
+        under_way.set()
+        until(lambda: sidecar.aborted, "the stop")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Sidecar, exchange, cut)
+    elector = make_elector().start()
+    assert under_way.wait(PATIENCE)
+    assert elector.stop()
+    assert [level for level, _ in lines(log) if level != "INFO"] == []

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from elector_thread import ConfigurationError, Elector, State, seat
+from elector_thread import ConfigurationError, Elector, State, forks, seat
 from elector_thread.clock import now
-from elector_thread.seat import default_path
+from elector_thread.seat import default_path, open_seat
+from elector_thread.settings import resolve
 
 from .conftest import FAST, MakeElector
 from .polling import until
@@ -241,6 +242,55 @@ def test_a_lock_file_that_is_removed_just_before_it_is_locked_is_not_the_seat(
     assert is_locked_for_others(lock)
 
 
+def test_a_lock_file_that_was_removed_is_replaced_at_the_next_look(lock: Path) -> None:
+    settings = resolve({}, get_url="http://localhost/", scope="process", lock_path=lock)
+    claim = open_seat(settings)
+    assert claim.take()
+    lock.unlink()
+    assert claim.recheck()
+    assert is_locked_for_others(lock)
+    claim.release()
+    assert not is_locked_for_others(lock)
+
+
+def test_a_claim_that_was_released_is_none(lock: Path) -> None:
+    settings = resolve({}, get_url="http://localhost/", scope="process", lock_path=lock)
+    claim, other = open_seat(settings), open_seat(settings)
+    for _ in range(2):
+        claim.release()
+    assert not claim.take()
+    assert other.take(), "the other one still has the file open"
+    other.release()
+
+
+@pytest.mark.parametrize("name", ["elector-dispatch", "elector-seat"])
+def test_a_start_that_is_cut_short_leaves_the_seat_to_others(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    lock: Path,
+    name: str,
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock)
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="new thread"):
+            elector.start()
+    assert not is_locked_for_others(lock)
+    with Worker(server, lock) as other:
+        assert {other.says(), other.says()} == {"known", "elected"}
+        assert elector.start().wait_until_known(PATIENCE)
+        assert not elector.wait_until_leader(0.2)
+
+
 @pytest.mark.parametrize("where", ["missing/pod.seat", "", "file/pod.seat"])
 def test_an_unusable_place_is_a_configuration_error_at_start(
     make_elector: MakeElector, tmp_path: Path, where: str
@@ -252,6 +302,24 @@ def test_an_unusable_place_is_a_configuration_error_at_start(
     assert not elector.status().running
     with pytest.raises(ConfigurationError, match="lock_path"):
         elector.wait_until_leader(0)  # which starts what was never started
+
+
+def test_a_worker_that_cannot_start_says_so_once_and_tries_again(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.leader = "pod-a"
+    folder = tmp_path / "folder"
+    forks.hold_back()
+    elector = make_elector(scope="process", lock_path=folder / "pod.seat").start()
+    forks.let_go()  # as in a worker
+    assert [elector.state for _ in range(3)] == [State.UNKNOWN] * 3
+    (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "cannot start after a fork, so this process does not lead: lock_path" in said.message
+    folder.mkdir()
+    assert elector.wait_until_leader(PATIENCE)
 
 
 def test_a_symbolic_link_is_not_followed(make_elector: MakeElector, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from elector_thread import link
 from elector_thread.clock import now
 from elector_thread.failures import ExchangeFailed, NoStream
 from elector_thread.settings import Settings, resolve
@@ -118,6 +119,64 @@ def test_an_address_of_a_family_that_the_host_does_not_have_is_passed_over(
     monkeypatch.setattr("elector_thread.link.socket.socket", without_ipv6)
     server.leader = "pod-b"
     assert sidecar.ask()[0] == "pod-b"
+
+
+def test_a_name_is_looked_up(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up = socket.getaddrinfo
+
+    def know_it(host: str, port: int, flags: int = 0, **kwargs: Any) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST:
+            return look_up(host, port, flags=flags, **kwargs)
+        assert host == "elector.test"
+        return look_up("127.0.0.1", port, **kwargs)
+
+    monkeypatch.setattr("elector_thread.link.socket.getaddrinfo", know_it)
+    server.leader = "pod-b"
+    url = f"http://elector.test:{server.port}/"
+    assert Sidecar(settings_for(server, get_url=url, sse_url=None)).ask()[0] == "pod-b"
+
+
+def test_a_system_without_settings_for_keep_alive_is_fine(
+    server: ScriptedServer, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, _ in link.KEEPALIVE:
+        monkeypatch.delattr(socket, name, raising=False)
+    server.leader = "pod-b"
+    assert sidecar.ask()[0] == "pod-b"
+
+
+def test_nothing_is_looked_up_for_an_exchange_that_was_cut(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, found = threading.Event(), threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(host: str, port: int, flags: int = 0, **kwargs: Any) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST:
+            return look_up(host, port, flags=flags, **kwargs)
+        looking.set()
+        found.wait(5)
+        return look_up("127.0.0.1", port, **kwargs)
+
+    monkeypatch.setattr("elector_thread.link.socket.getaddrinfo", slow)
+    cut = link.Link()
+    cut.cut()
+    with pytest.raises(link.LimitReached, match="stopped"):
+        cut.connect("elector.test", server.port)
+    found.set()
+    assert server.connections == 0
+
+
+def test_an_exchange_whose_time_is_over_reads_no_further() -> None:
+    late = link.Link()
+    assert late.remaining() is None
+    late.arm(0.0)
+    with pytest.raises(TimeoutError, match="in time"):
+        late.remaining()
+
+
+def test_where_nothing_was_answered_nothing_is_unread() -> None:
+    assert link.Link().unread() == b""
 
 
 # --- GET -----------------------------------------------------------------------------------
@@ -498,6 +557,15 @@ def test_events_that_come_together_are_one_batch(server: ScriptedServer, sidecar
     together = chunk(event("pod-a") + b"event: other\ndata: x\n\n" + event("pod-b"))
     batches, _ = stream_of(sidecar, server, says(CHUNKED_SSE_HEAD + together + b"0\r\n\r\n"))
     assert batches == [[result("pod-a").decode(), result("pod-b").decode()]]
+
+
+@pytest.mark.parametrize("rest", [b"data: {", b"data: x\ndata: y"], ids=repr)
+def test_an_event_before_half_of_another_is_delivered(
+    server: ScriptedServer, sidecar: Sidecar, rest: bytes
+) -> None:
+    cut_off = says(SSE_HEAD + b"\r\n" + event("pod-a") + rest)
+    batches, _ = stream_of(sidecar, server, cut_off)
+    assert batches == [[result("pod-a").decode()]]
 
 
 BROKEN_STREAMS: dict[str, tuple[Handler, str | None]] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elector_thread import Leadership
+from elector_thread import Leadership, tasks
 
 from .conftest import MakeElector
 from .polling import until
@@ -125,10 +125,44 @@ def test_one_that_raises_is_called_again_with_growing_pauses(
     assert "while_leader function" in caplog.text
 
 
+def test_after_a_long_healthy_run_it_is_called_again_at_once(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    seen: Journal,
+    no_pause: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "HEALTHY_LIFE", 0.0)  # every run was long enough
+    elector = make_elector()
+
+    def work(leadership: Leadership) -> None:
+        seen.add(leadership.number)
+        if len(seen.entries) < 4:
+            raise ValueError("boom")
+
+    elector.while_leader(work)
+    leading(server, elector)
+    assert seen.wait(4) == [1, 1, 1, 1]
+    assert elector.stop()
+    assert no_pause == []
+
+
 def test_the_pause_ends_with_the_leadership_and_no_call_follows(
-    server: ScriptedServer, make_elector: MakeElector, seen: Journal
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    seen: Journal,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     elector = make_elector()
+    wait, pausing = Leadership.wait, threading.Event()
+
+    def long_pause(leadership: Leadership, timeout: float | None = None) -> bool:
+        if not timeout:
+            return wait(leadership, timeout)
+        pausing.set()
+        return wait(leadership, PATIENCE)
+
+    monkeypatch.setattr(Leadership, "wait", long_pause)
 
     def work(leadership: Leadership) -> None:
         seen.add(leadership)
@@ -136,9 +170,9 @@ def test_the_pause_ends_with_the_leadership_and_no_call_follows(
 
     elector.while_leader(work)
     leading(server, elector)
-    seen.wait(1)
+    assert pausing.wait(PATIENCE)
     assert elector.stop()
-    assert all(leadership.number == 1 for leadership in seen.entries)
+    assert [leadership.number for leadership in seen.entries] == [1]
 
 
 def test_stop_waits_for_it_and_says_so_if_it_would_not_end(

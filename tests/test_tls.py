@@ -66,6 +66,12 @@ def test_a_silent_peer_is_given_up_over_tls_too(tls_server: ScriptedServer) -> N
         elector.refresh()
 
 
+def test_nobody_listens_over_tls_either(tls_server: ScriptedServer) -> None:
+    tls_server.close()
+    with pytest.raises(ElectorUnavailableError, match="connection refused"):
+        Elector(get_url=tls_server.get_url).refresh()
+
+
 def test_an_unknown_authority_is_refused(tls_server: ScriptedServer) -> None:
     elector = Elector(get_url=tls_server.get_url)
     with pytest.raises(ElectorUnavailableError, match="certificate"):

@@ -14,6 +14,7 @@ from elector_thread.local.views import Discord, ReportError, Views, discord
 from elector_thread.sidecar import Sidecar
 
 from ..polling import until
+from ..scripted import ScriptedServer
 
 FAST = {"poll_interval": 0.2, "reconcile_interval": 0.5, "grace_period": 5.0}
 
@@ -73,6 +74,24 @@ def test_a_dead_address_disturbs_nothing(
             status = elector.status()
             assert (status.counts.failures, status.last_error) == (0, None)
             assert elector.stop(timeout=2)
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
+
+
+def test_an_address_where_something_else_answers_disturbs_nothing(
+    local: LocalElector,
+    server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("ELECTOR_THREAD_REPORT_URL", server.get_url)
+    local.elect("pod-a")
+    with Elector(get_url=local.get_url, identity="pod-a", **FAST) as elector:
+        server.wait_gets(1)
+        local.elect("pod-b")
+        server.wait_for(lambda: any("POST" in head for head in server.heads))
+        server.wait_gets(1)
+        assert elector.status().last_error is None
+        assert elector.stop(timeout=2)
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 

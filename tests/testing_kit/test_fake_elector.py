@@ -172,6 +172,11 @@ def test_with_contact_leadership_outlives_any_time(fake: FakeElector, told: list
     assert told == [("elected", 1), (None, "fake-pod")]
 
 
+def test_before_the_first_election_refresh_knows_nobody() -> None:
+    fake = FakeElector()
+    assert (fake.refresh().state, fake.leader) == (State.UNKNOWN, None)
+
+
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
 def test_time_does_not_pass_backwards_or_for_ever(fake: FakeElector, seconds: float) -> None:
     with pytest.raises(ValueError, match="seconds"):

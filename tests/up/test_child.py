@@ -50,6 +50,14 @@ def test_a_signal_that_ended_it_is_told_as_shells_do() -> None:
     assert (told(3), exit_status(3)) == ("exit code 3", 3)
 
 
+def test_elsewhere_it_does_without_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("elector_thread.child.sys.platform", "darwin")
+        child = Child(["sh", "-c", "kill -9 $$"])
+
+    assert child.wait(10) == -9
+
+
 def test_calls_back_once_it_is_gone() -> None:
     ended: SimpleQueue[int | None] = SimpleQueue()
 
