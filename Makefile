@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check bench clean
+.PHONY: help demo test lint coverage check bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A stamp, not the interpreter: without a network, that one is there and pip's upgrade is not.
 $(VENV)/pip.done:
@@ -44,6 +44,15 @@ lint: $(VENV)/test.done ## run ruff, mypy and import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+coverage: $(VENV)/test.done ## run the tests and show which lines and branches they reach (3 min)
+	@rm -rf $(VENV)/coverage && mkdir $(VENV)/coverage
+	$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
+	@$(BIN)/python -m coverage json -q -o - | $(BIN)/python -c 'import json, sys; \
+		t = json.load(sys.stdin)["totals"]; \
+		print("branches: {covered_branches} of {num_branches}".format(**t))'
 
 check: lint ## run lint and the tests, as CI does
 	$(MAKE) test

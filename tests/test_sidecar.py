@@ -568,6 +568,17 @@ def test_an_event_before_half_of_another_is_delivered(
     assert batches == [[result("pod-a").decode()]]
 
 
+def test_an_event_before_a_broken_chunk_is_delivered(
+    server: ScriptedServer, sidecar: Sidecar
+) -> None:
+    """The chunk that is cut off holds a whole event, which looks as if it belonged to a batch."""
+    cut_off = says(CHUNKED_SSE_HEAD + chunk(event("pod-a")) + b"fff\r\n" + event("pod-b"))
+    batches, failure = stream_of(sidecar, server, cut_off)
+    assert batches[0][0] == result("pod-a").decode()
+    assert failure is not None
+    assert "cut short" in failure
+
+
 BROKEN_STREAMS: dict[str, tuple[Handler, str | None]] = {
     "ended": (says(CHUNKED_SSE_HEAD + b"0\r\n\r\n"), None),
     "cut": (says(CHUNKED_SSE_HEAD), "cut short"),

@@ -11,6 +11,7 @@ import pytest
 
 from elector_thread import Elector, Status
 from elector_thread.integrations import health
+from elector_thread.integrations._text import describe
 
 
 class Reported:
@@ -63,6 +64,18 @@ def test_dead_or_stuck_threads_are_503(ask: Any) -> None:
     code, _, body = ask(Reported(alive=False, is_leader=True))
     assert code == 503
     assert body["alive"] is False
+
+
+def test_a_status_in_words_has_a_line_for_each_thing_known() -> None:
+    known = Reported(leader="pod-a").status()
+    assert "leader:   pod-a (this pod)" in describe(known).splitlines()
+    assert not any(line.startswith("problem:") for line in describe(known).splitlines())
+    unknown = Reported(leader=None, last_error="connection refused").status()
+    assert describe(unknown).splitlines()[1:] == [
+        "leader:   not known",
+        "identity: pod-a",
+        "problem:  connection refused",
+    ]
 
 
 def test_the_asgi_endpoint_speaks_http_alone() -> None:
