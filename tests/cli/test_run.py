@@ -254,18 +254,19 @@ def test_it_is_not_over_while_nobody_can_tell_whether_something_is_left(
     local: LocalElector, spawn: Spawn
 ) -> None:
     local.elect(US)
-    script = "setsid sleep 60 & echo kid $!; sleep 60 & echo mate $!; echo up $$; exec sleep 60"
+    kid = "setsid sh -c 'echo kid $$; exec sleep 60'"
+    script = f"{kid} & sleep 60 & echo mate $!; echo up $$; exec sleep 60"
     run = spawn("run", "--no-restart", "--", "sh", "-c", script)
-    kid, mate, pid = (pid_in(run.expect(who)) for who in ("kid ", "mate ", "up "))
+    stray, mate, pid = (pid_in(run.expect(who)) for who in ("kid ", "mate ", "up "))
     run.expect("started sh")
     leave_free(run.pid, 0)
     os.kill(pid, signal.SIGKILL)
     wait_gone(mate)  # of the same group, so it was killed without looking for it
-    assert is_alive(kid)
+    assert is_alive(stray)
     assert not run._with("ended")
     leave_free(run.pid, 100)
     assert run.end() == 128 + signal.SIGKILL
-    wait_gone(kid)
+    wait_gone(stray)
 
 
 def test_killed_outright_it_leaves_nothing_behind(local: LocalElector, spawn: Spawn) -> None:
