@@ -37,7 +37,7 @@ demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeo
 	@$(BIN)/python examples/demo.py || [ $$? = 141 ] # nobody reads any more: make demo | head
 
 test: $(VENV)/test.done ## run the tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 lint: $(VENV)/test.done ## run ruff, mypy and import-linter
 	$(BIN)/ruff check .
@@ -47,7 +47,7 @@ lint: $(VENV)/test.done ## run ruff, mypy and import-linter
 
 coverage: $(VENV)/test.done ## run the tests and show which lines and branches they reach (3 min)
 	@rm -rf $(VENV)/coverage && mkdir $(VENV)/coverage
-	$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m coverage run -m pytest -q -n 3 --dist loadfile
 	@$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 	@$(BIN)/python -m coverage json -q -o - | $(BIN)/python -c 'import json, sys; \

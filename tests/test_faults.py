@@ -101,9 +101,13 @@ def test_no_wrong_leader_and_recovery_by_itself(
     server.on_get, server.on_stream = healthy
     until(lambda: elector.leader == "pod-b")
     server.leader = "pod-a"
-    until(lambda: len(told) == 3)
+    until(lambda: elector.is_leader and told[-1][0] == "elected")
     assert elector.stop()
-    assert told == [("elected", 1), ("demoted", 1), ("elected", 2), ("demoted", 2)]
+    # a stream that opens just then may bring pod-b once more: so two of them at least
+    numbers = [number for kind, number in told if kind == "elected"]
+    assert told == [(kind, number) for number in numbers for kind in ("elected", "demoted")]
+    assert numbers == sorted(set(numbers))
+    assert (numbers[0], len(numbers) >= 2) == (1, True)
     warnings = [record.getMessage() for record in caplog.records]
     expected = (get_fault != "{}") + (stream_fault == "garbage")
     assert len(warnings) <= expected, warnings

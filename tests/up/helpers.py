@@ -18,6 +18,18 @@ PATIENCE = 15.0
 GRACE = 1.0
 """Seconds for each way of ending what still runs at a test's end."""
 
+SLEEPER = ["sh", "-c", "echo pid $$; exec sleep 300"]
+POD = r"app-([bcdfghjklmnpqrstvwxz2456789]{6})-([bcdfghjklmnpqrstvwxz2456789]{5})"
+
+STUBBORN = """
+trap 'echo asked' TERM
+set -m 2>/dev/null                            # a grandchild in a group of its own
+bash -c 'trap "" TERM; sleep 300 & echo pid $!; wait' &
+setsid sh -c 'echo pid $$; exec sleep 300' &  # and one that has left the session
+echo pid $! >&1; echo pid $$
+while :; do wait; done
+"""
+
 ENTRY = "import sys; from elector_thread_command import main; sys.exit(main())"
 
 
@@ -128,3 +140,13 @@ class Up:
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
+
+
+def pids(up: Up, count: int) -> dict[int, str]:
+    """The pids that replicas print, and by whom."""
+    return {int(match[2]): match[1] for match in up.matches(r"^(\S+) +\| pid (\d+)$", count)}
+
+
+def leaders(up: Up, count: int) -> list[str]:
+    """The first ones that were elected, in their order."""
+    return [match[1] for match in up.matches(r"^elector-thread +\| (?!nobody)(\S+) leads$", count)]
