@@ -21,6 +21,10 @@ __all__ = ["Child", "exit_status", "kill_session", "told"]
 
 LAUNCH = Path(__file__).with_name("_launch.py")
 
+PROC = Path("/proc")
+ENDED_MEANWHILE = (FileNotFoundError, ProcessLookupError, PermissionError, ValueError, IndexError)
+"""What it says of a process that ended while we looked, or that is hidden from us."""
+
 SWEEPS = 10
 """How often to look for survivors that forked while they were being killed."""
 
@@ -228,14 +232,14 @@ def kill_session(leader: int, mark: str | None = None) -> bool:
     return True
 
 
-ENDED_MEANWHILE = (FileNotFoundError, ProcessLookupError, PermissionError, ValueError, IndexError)
-"""What /proc says of a process that ended while we looked, or that is hidden from us."""
-
-
 def _living_members(session: int, mark: str | None) -> list[int]:
     """Their pids, from /proc; where there is none, the group has to do. OSError: cannot look."""
+    if not PROC.exists():
+        return []
     found = []
-    for entry in Path("/proc").glob("[0-9]*"):
+    for entry in PROC.iterdir():  # not by glob, which hides that it cannot look
+        if not entry.name.isdecimal():
+            continue
         try:
             # pid (name, which may hold anything) state parent group session ...
             stat = (entry / "stat").read_text("latin-1").rpartition(")")[2].split()
