@@ -30,17 +30,22 @@ def client(tmp_path: Path) -> Iterator[Celery]:
     """Sends tasks to the example's queue, without importing the example."""
     folder = tmp_path / "elector-thread-celery"
     (folder / "queue").mkdir(parents=True)
+    (folder / "sent").mkdir()
     with Celery("client", broker="filesystem://", backend=f"file://{folder}") as app:
         app.conf.broker_transport_options = {
             "data_folder_in": str(folder / "queue"),
-            "data_folder_out": str(folder / "queue"),
+            "data_folder_out": str(folder / "sent"),
             "control_folder": str(folder / "control"),
         }
         yield app
 
 
 def result(client: Celery, task: str) -> Any:
-    return client.send_task(task).get(timeout=PATIENCE, interval=0.05)
+    sent = client.send_task(task)
+    written = Path(client.conf.broker_transport_options["data_folder_out"])
+    for message in written.iterdir():  # whole: a worker may read one while it is being written
+        message.rename(written.with_name("queue") / message.name)
+    return sent.get(timeout=PATIENCE, interval=0.05)
 
 
 def worker(env: dict[str, str], *options: str) -> Replica:
