@@ -35,6 +35,9 @@ __all__ = ["Elector", "come_alive", "step_down"]
 EXIT_PATIENCE = 2.0
 """Seconds that the interpreter's exit waits for ``on_demoted`` callbacks and leader tasks."""
 
+WITHIN_A_STOP = 0.1
+"""Seconds that a `stop` waits which has interrupted another one of the same thread."""
+
 ElectedCallback = TypeVar("ElectedCallback", bound=Callable[..., object])
 
 _alive: weakref.WeakSet[Elector] = weakref.WeakSet()
@@ -120,6 +123,7 @@ class Elector:
         self._tasks: tuple[LeaderTask, ...] = ()  # replaced as a whole, under `_lifecycle`
         self._leaving: tuple[LeaderTask, ...] = ()  # the same: removed, but may still run
         self._wanted = False  # started, and not stopped since
+        self._stops = threading.local()  # each thread's calls of `stop`, one within another
         self._ever_stopped = False  # since the last start, that is; a fork does not undo it
         self._be_born()
         _alive.add(self)
@@ -195,11 +199,20 @@ class Elector:
         The state is unknown, and every leadership over, before this waits for
         anything. Then it waits at most ``timeout`` seconds (None: as long as it
         takes) for ``on_demoted`` callbacks and leader tasks to end; False if one did
-        not. Called from a callback it does not wait for that callback.
+        not. Called from a callback it does not wait for that callback. Called by a signal
+        handler that has interrupted another stop it waits for next to nothing: that one may
+        hold what the threads need in order to end, and goes on only afterwards.
         """
         give_up = inf if timeout is None else now() + timeout
-        ending = self._begin_stop()
-        return join_all([*(ending.threads if ending else ()), *self._task_threads()], give_up)
+        interrupted = getattr(self._stops, "under_way", 0)
+        if interrupted:
+            give_up = min(give_up, now() + WITHIN_A_STOP)
+        self._stops.under_way = interrupted + 1
+        try:
+            ending = self._begin_stop()
+            return join_all([*(ending.threads if ending else ()), *self._task_threads()], give_up)
+        finally:
+            self._stops.under_way = interrupted
 
     def _begin_stop(self) -> Life | None:
         forks.notice()

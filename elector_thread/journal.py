@@ -114,14 +114,10 @@ class Journal:
     # --- the stream --------------------------------------------------------------
 
     def stream_open(self) -> None:
-        """The event stream is open and is one."""
+        """The event stream is open and is one. What it is worth, its first event shows."""
         with self._lock:
             self.streams += 1
             self.stream = "open"
-            lasted = self._stream.over()
-            told, self._told_stream = self._told_stream, False
-        if told and lasted is not None:
-            _tell(logging.INFO, "the event stream is back, after %.1f s", lasted)
 
     def stream_lost(self, reason: str) -> None:
         """The stream ended or could not be opened; it is tried again.
@@ -151,9 +147,13 @@ class Journal:
             _tell(logging.INFO, "no event stream here: %s; polling alone", reason)
 
     def heard(self, count: int) -> None:
-        """``count`` events could be read."""
+        """``count`` events could be read, so the stream works."""
         with self._lock:
             self.events += count
+            lasted = self._stream.over()
+            told, self._told_stream = self._told_stream, False
+        if told and lasted is not None:
+            _tell(logging.INFO, "the event stream is back, after %.1f s", lasted)
 
     def unheard(self, reason: str) -> None:
         """An event could not be read; the stream goes on. Told once, until there is none for long.

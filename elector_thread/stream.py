@@ -32,6 +32,9 @@ MOST_HURRIES = 5
 HEALTHY_LIFE = 60.0
 """Seconds that a stream must live for the back-off to begin anew."""
 
+HELD_UP = 0.1
+"""Seconds away from the stream (a log handler that blocks, say) after which news may be old."""
+
 
 class _Ended(NamedTuple):
     """How an attempt ended: how long the stream lived, and whether there is one at all."""
@@ -66,6 +69,7 @@ class Stream:
         self._stopping = stopping
         self._ask_now = ask_now
         self._arrived = -inf  # the earliest instant at which the newest event can have come in
+        self._away_since = inf  # since when we did not read, if that was long
         self._hurry = Flag()
         self._hurries: deque[float] = deque([-inf] * MOST_HURRIES, maxlen=MOST_HURRIES)
         self._jitter = wait_random_exponential(multiplier=1, max=LONGEST_PAUSE)
@@ -113,6 +117,7 @@ class Stream:
             with self._sidecar.open_stream() as stream:
                 opened = now()
                 self._begin()
+                self._note_absence(opened)
                 for batch in stream:
                     self._take(batch)
             reason = "the elector closed it"
@@ -148,7 +153,8 @@ class Stream:
         """Events that came in together, oldest first. The state comes first, the counting after."""
         instant = now()
         # after a pause this may be long ago, yet what comes later on the stream is newer
-        at = self._arrived = max(self._arrived, self._pulse.earliest_arrival(instant))
+        earliest = min(self._pulse.earliest_arrival(instant), self._away_since)
+        at = self._arrived = max(self._arrived, earliest)
         leaders: list[str] = []
         problems: list[str] = []
         for data in batch:
@@ -167,3 +173,8 @@ class Stream:
             self._journal.heard(heard)
         if at < instant:  # newer or older than the last answer? Another answer tells
             self._ask_now()
+        self._note_absence(instant)
+
+    def _note_absence(self, since: float) -> None:
+        """About to read on, and ``since`` then we did not: for long?"""
+        self._away_since = since if now() - since > HELD_UP else inf

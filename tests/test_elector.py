@@ -161,6 +161,43 @@ def test_an_answer_on_its_way_does_not_overwrite_newer_news(
     assert [change.current for change in heard.changes] == ["pod-b", "pod-c"]
 
 
+def test_news_that_waited_for_the_stream_thread_do_not_win_over_later_answers(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """A log handler held the thread up: when it reads on, others have long been elected."""
+    held_up, release = threading.Event(), threading.Event()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "unreadable" in record.getMessage():
+                held_up.set()
+                release.wait(PATIENCE)
+
+    told: list[str] = []
+    server.leader = "pod-b"
+    elector = make_elector(reconcile_interval=0.1)
+    elector.on_elected(lambda: told.append("elected"))
+    handler = Slow()
+    logging.getLogger("elector_thread").addHandler(handler)
+    try:
+        elector.start()
+        server.wait_streams()
+        eventually(elector, State.FOLLOWER)
+        server.send_to_streams(chunk(b"data: unreadable\n\n"))
+        assert held_up.wait(PATIENCE)
+        server.push("pod-a")  # lies in the buffer while the answers come
+        server.wait_gets(4)
+        events = elector.status().counts.events
+        release.set()
+        until(lambda: elector.status().counts.events > events, "the old news to be read")
+        server.wait_gets(2)
+    finally:
+        release.set()
+        logging.getLogger("elector_thread").removeHandler(handler)
+    assert elector.stop()
+    assert told == []
+
+
 def test_get_wins_over_a_silent_stream(server: ScriptedServer, make_elector: MakeElector) -> None:
     server.leader = "pod-a"
     elector = make_elector().start()
@@ -613,6 +650,20 @@ def test_the_return_of_a_stream_whose_absence_was_told_is_told(
     (_, gone), (level, back) = lines(log)
     assert gone == "no event stream: connection lost; polling meanwhile"
     assert (level, back.startswith("the event stream is back, after ")) == ("INFO", True)
+
+
+def test_a_stream_that_opens_and_never_says_anything_is_one_line(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(stream.Stream, "_sleep", lambda self, _: self._stopping.wait(0.01))
+    server.leader = "pod-b"
+    server.on_stream = lambda c: c.send(CHUNKED_SSE_HEAD + b"0\r\n\r\n")
+    make_elector().start()
+    server.wait_for(lambda: server.stream_requests >= 6)
+    assert lines(log) == [("INFO", "no event stream: the elector closed it; polling meanwhile")]
 
 
 def test_leadership_is_logged(

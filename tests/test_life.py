@@ -181,6 +181,47 @@ def test_a_stop_that_was_interrupted_is_completed_by_the_next(
     assert (elector.state, own_threads()) == (State.UNKNOWN, [])
 
 
+@pytest.mark.parametrize("timeout", [PATIENCE, None])
+def test_a_stop_by_a_signal_handler_within_a_stop_does_not_wait_for_what_that_one_holds(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    timeout: float | None,
+) -> None:
+    """The dispatch thread needs the lock in order to end; its holder goes on only afterwards."""
+    server.leader = "pod-a"
+    elector = make_elector()
+    demoted, announced = threading.Event(), threading.Event()
+    elector.on_demoted(demoted.set)
+    elector.on_elected(announced.set)
+    elector.start()
+    assert announced.wait(PATIENCE)
+    touch = Cell._touch
+    interrupts = [threading.current_thread()]
+    took: list[float] = []
+
+    def handle(*_: object) -> None:
+        began = now()
+        elector.stop(timeout)
+        took.append(now() - began)
+
+    def interrupted(cell: Cell) -> None:
+        if threading.current_thread() in interrupts:
+            interrupts.clear()
+            signal.raise_signal(signal.SIGUSR1)  # the lock is held here
+        touch(cell)
+
+    monkeypatch.setattr(Cell, "_touch", interrupted)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        assert elector.stop()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert took[0] < 1.0
+    assert demoted.is_set()
+    assert own_threads() == []
+
+
 NO_MORE_THREADS = RuntimeError("can't start new thread")
 
 
