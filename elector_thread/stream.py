@@ -32,7 +32,7 @@ MOST_HURRIES = 5
 HEALTHY_LIFE = 60.0
 """Seconds that a stream must live for the back-off to begin anew."""
 
-HELD_UP = 0.1
+HELD_UP = 0.5
 """Seconds away from the stream (a log handler that blocks, say) after which news may be old."""
 
 

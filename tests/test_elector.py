@@ -186,7 +186,9 @@ def test_news_that_waited_for_the_stream_thread_do_not_win_over_later_answers(
         server.send_to_streams(chunk(b"data: unreadable\n\n"))
         assert held_up.wait(PATIENCE)
         server.push("pod-a")  # lies in the buffer while the answers come
-        server.wait_gets(4)
+        began = now()
+        until(lambda: now() - began > stream.HELD_UP, "long enough to count")
+        server.wait_gets(2)
         events = elector.status().counts.events
         release.set()
         until(lambda: elector.status().counts.events > events, "the old news to be read")

@@ -84,13 +84,14 @@ def test_news_right_after_a_pause_and_after_the_first_answer_is_not_lost() -> No
             return int(answers), leader
 
         try:
-            until(lambda: look() == (1, "pod-a"))
+            until(lambda: look() >= (1, "pod-a"))
             server.wait_streams()
+            answers, _ = look()
             os.kill(process.pid, signal.SIGSTOP)
             os.waitid(os.P_PID, process.pid, os.WSTOPPED)
             time.sleep(3.5)  # the pause itself: later than it meant to ask, and a second more
             os.kill(process.pid, signal.SIGCONT)
-            until(lambda: look() == (2, "pod-a"))
+            until(lambda: look()[0] > answers)
             began = time.monotonic()
             server.elect("pod-b")
             until(lambda: look()[1] == "pod-b")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.forks.children import client_inodes, own_socket_inodes
+from tests.polling import until
 
 from .turnstile import Turnstile
 
@@ -74,10 +75,20 @@ class Pod:
         return {int(match[1]): at for at, match in found if match}
 
     def ask(self) -> dict[str, Any]:
-        """The app's own answer over HTTP, from whichever worker takes it."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
+        """The app's own answer over HTTP, from whichever worker takes it.
+
+        Waits until there is one: a worker may lead before it listens.
+        """
+        return until(self._answer, f"an answer at port {self.port}")
+
+    def _answer(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as response,
+        ):
+            found = json.load(response)
+        return found
 
     def pids(self) -> list[int]:
         """Every live process of the pod."""
