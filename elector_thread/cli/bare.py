@@ -11,10 +11,13 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .._version import __version__
 from . import console
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["EXTRA", "LAPTOP", "main"]
 
@@ -121,6 +124,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise SystemExit(_refuse(self.prog, message))
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """As any other output; argparse itself would not tell that it cannot be written."""
+        if file is sys.stderr:
+            super()._print_message(message, file)
+        else:
+            console.say(message.rstrip("\n"))
 
 
 def _parser() -> _Parser:

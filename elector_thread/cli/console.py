@@ -48,6 +48,8 @@ def prepare() -> None:
 
 def say(text: str) -> None:
     """One piece of output, at once: whoever reads it may be waiting for it."""
+    if sys.stdout is None:  # closed by whoever started us
+        raise OutputError("cannot write the output: it is closed")
     try:
         print(text, flush=True)  # noqa: T201 - a command line prints
     except BrokenPipeError:

@@ -237,7 +237,7 @@ def _identity(settings: Settings, env: Mapping[str, str], leader: str | None) ->
     if variable and variable != host:
         says = f"this process calls itself {identity}; HOSTNAME says {variable}, the host {host}"
         return Finding(NOTE, "identity", says, "the elector answers with the host's name")
-    return Finding(OK, "identity", f"{identity}, this host's name, as the elector has it")
+    return Finding(OK, "identity", f"{identity}, this host's name, by which electors know pods")
 
 
 def _rename(named: bool, matches_host: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 import typer
@@ -9,6 +10,9 @@ import typer
 from . import console, faults, up
 
 __all__ = ["build", "main"]
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the help, which is not printed by us, meets on a full disk."""
 
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 """What every complaint of the parser derives from; typer keeps a click of its own or takes
@@ -39,6 +43,14 @@ def main(arguments: Sequence[str]) -> int:
         return console.BAD_USAGE
     except typer.Abort:
         return console.INTERRUPTED
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # which click makes an exit with 1
+            raise BrokenPipeError from None
+        raise
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise console.OutputError(f"cannot write the output: {error.strerror}") from None
     return code if isinstance(code, int) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from ..elector import Elector
 from ..errors import ElectorUnavailableError
@@ -44,6 +45,8 @@ def _ask() -> tuple[Status, str | None]:
 
     About the pod, whatever the application's scope: this process holds no seat.
     """
+    # what the library logs of a lost answer is meant for those who ask on; we say it ourselves
+    logging.getLogger("elector_thread").addHandler(logging.NullHandler())
     elector = Elector(scope="pod")
     try:
         return elector.refresh(), None

@@ -41,7 +41,7 @@ def watch(*, as_json: bool) -> NoReturn:
         elector.on_elected(wake.set)
         elector.on_demoted(wake.set)
         elector.on_leader_change(wake.set)
-        if as_json or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        if as_json or not _can_draw():
             _lines(elector, wake, as_json=as_json)
         try:
             from rich.live import Live
@@ -49,6 +49,11 @@ def watch(*, as_json: bool) -> NoReturn:
             console.complain("watch", "a live table needs rich: pip install 'elector-thread[cli]'")
             _lines(elector, wake, as_json=False)
         _live(elector, wake, Live)
+
+
+def _can_draw() -> bool:
+    """Whether somebody looks at a terminal that can show a table that changes."""
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _leave(number: int, _: FrameType | None) -> NoReturn:

@@ -339,7 +339,7 @@ def test_doctor_before_the_first_election(
     assert "HOSTNAME says" in dict(found["note"])["identity"]
     monkeypatch.setenv("HOSTNAME", socket.gethostname())
     code, found = examine()
-    assert "this host's name, as the elector has it" in dict(found["ok"])["identity"]
+    assert "this host's name, by which electors know pods" in dict(found["ok"])["identity"]
 
 
 def test_doctor_compares_the_stream_with_the_answer(
@@ -609,10 +609,61 @@ def test_a_complaint_for_a_closed_stderr_goes_nowhere_else(beside: ScriptedServe
     assert (done.returncode, done.stdout) == (2, "unknown\n")
 
 
-def test_a_closed_stdout_changes_no_exit_code(beside: ScriptedServer) -> None:
+def test_a_closed_stdout_is_no_matter_where_nothing_is_to_be_said(beside: ScriptedServer) -> None:
     beside.leader = US
-    done = run_closed(">&-", "is-leader", "-v")
+    done = run_closed(">&-", "is-leader")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["status", "--json"], ["watch"], ["doctor"], ["fault", "--list"]]
+)
+def test_a_closed_stdout_is_output_that_cannot_be_written(
+    beside: ScriptedServer, arguments: list[str]
+) -> None:
+    beside.leader = US
+    done = run_closed(">&-", *arguments)
+    expected = f"elector-thread {arguments[0]}: cannot write the output: it is closed\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["status", "--help"], ["up", "--help"]]
+)
+def test_help_that_cannot_be_written_is_told(beside: ScriptedServer, arguments: list[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    done = run_closed("> /dev/full", *arguments)
+    assert done.returncode == 2
+    assert "cannot write the output" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["fault", "--list"], ["up", "--help"], ["status", "--help"]])
+def test_nobody_reads_any_more(beside: ScriptedServer, arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "elector_thread", *arguments],
+        env=environment(),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("command", ["status", "is-leader"])
+def test_why_there_is_no_answer_is_one_line_beside_no_log(
+    beside: ScriptedServer, command: str
+) -> None:
+    beside.close()
+    done = run_closed("", command)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"elector-thread {command}: no answer from {beside.get_url}: connection refused\n"
+    )
 
 
 def test_output_that_cannot_be_written_is_told(beside: ScriptedServer) -> None:
