@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from elector_thread import Elector
 
@@ -18,6 +19,10 @@ FAST = {
     "request_timeout": 2.0,
 }
 """Short intervals, and a grace period that no test outlives by accident."""
+
+# How long an example takes says something about the machine, which may be busy.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 MakeElector = Callable[..., Elector]
 
