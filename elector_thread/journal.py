@@ -8,13 +8,14 @@ and credentials were left out, before anything reaches this module.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import inf
 from threading import Lock, current_thread
 
 from .clock import now
 
-__all__ = ["Journal", "Outage"]
+__all__ = ["Journal", "Outage", "without_log"]
 
 log = logging.getLogger("elector_thread")
 
@@ -26,6 +27,20 @@ def _tell(level: int, message: str, *args: object, exc_info: BaseException | Non
     """Log. A handler that raises is somebody else's, and ends no thread of ours."""
     with suppress(Exception):
         log.log(level, message, *args, exc_info=exc_info, stacklevel=2)
+
+
+@contextmanager
+def without_log() -> Iterator[None]:
+    """Keep the library's log quiet: a command tells by itself what went wrong."""
+
+    def drop(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(drop)
+    try:
+        yield
+    finally:
+        log.removeFilter(drop)
 
 
 class Outage:

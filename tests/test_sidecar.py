@@ -148,13 +148,12 @@ def test_a_system_without_settings_for_keep_alive_is_fine(
 def test_nothing_is_looked_up_for_an_exchange_that_was_cut(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking, found = threading.Event(), threading.Event()
+    found = threading.Event()
     look_up = socket.getaddrinfo
 
     def slow(host: str, port: int, flags: int = 0, **kwargs: Any) -> list[Any]:
         if flags & socket.AI_NUMERICHOST:
             return look_up(host, port, flags=flags, **kwargs)
-        looking.set()
         found.wait(5)
         return look_up("127.0.0.1", port, **kwargs)
 

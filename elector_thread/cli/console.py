@@ -38,6 +38,9 @@ CLOSED_PIPE = 141
 class OutputError(Exception):
     """The output cannot be written: a full disk, say. A closed pipe is a BrokenPipeError."""
 
+    def __init__(self, why: str | None) -> None:
+        super().__init__(f"cannot write the output: {why}")
+
 
 def prepare() -> None:
     """Let no character that the terminal cannot show end a command."""
@@ -49,13 +52,13 @@ def prepare() -> None:
 def say(text: str) -> None:
     """One piece of output, at once: whoever reads it may be waiting for it."""
     if sys.stdout is None:  # closed by whoever started us
-        raise OutputError("cannot write the output: it is closed")
+        raise OutputError("it is closed")
     try:
         print(text, flush=True)  # noqa: T201 - a command line prints
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write the output: {error}") from None
+        raise OutputError(str(error)) from None
 
 
 def complain(command: str, problem: str) -> None:
@@ -81,7 +84,7 @@ def flush() -> None:
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write the output: {error}") from None
+        raise OutputError(str(error)) from None
 
 
 def silence() -> None:

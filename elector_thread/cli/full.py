@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        raise console.OutputError(f"cannot write the output: {error.strerror}") from None
+        raise console.OutputError(error.strerror) from None
     return code if isinstance(code, int) else 0
 
 

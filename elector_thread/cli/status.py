@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 
 from ..elector import Elector
 from ..errors import ElectorUnavailableError
+from ..journal import without_log
 from ..model import State, Status
 from . import console
 
@@ -45,11 +45,10 @@ def _ask() -> tuple[Status, str | None]:
 
     About the pod, whatever the application's scope: this process holds no seat.
     """
-    # what the library logs of a lost answer is meant for those who ask on; we say it ourselves
-    logging.getLogger("elector_thread").addHandler(logging.NullHandler())
     elector = Elector(scope="pod")
     try:
-        return elector.refresh(), None
+        with without_log():
+            return elector.refresh(), None
     except ElectorUnavailableError as error:
         return elector.status(), str(error)
 

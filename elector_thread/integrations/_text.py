@@ -1,15 +1,12 @@
-"""What the frameworks' commands print: a status for people, and no log lines beside it."""
+"""What the frameworks' commands print: a status for people."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..model import Status
 
-__all__ = ["describe", "without_log"]
+__all__ = ["describe"]
 
 
 def describe(status: Status, *, as_json: bool = False) -> str:
@@ -25,18 +22,3 @@ def describe(status: Status, *, as_json: bool = False) -> str:
     if status.last_error:
         lines.append(f"problem:  {status.last_error}")
     return "\n".join(lines)
-
-
-@contextmanager
-def without_log() -> Iterator[None]:
-    """Keep the library's log quiet: a command tells by itself what went wrong."""
-    log = logging.getLogger("elector_thread")
-
-    def drop(_: logging.LogRecord) -> bool:
-        return False
-
-    log.addFilter(drop)
-    try:
-        yield
-    finally:
-        log.removeFilter(drop)

@@ -18,10 +18,11 @@ from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..extras import needed
 from ..guard import Guard
+from ..journal import without_log
 from ..model import State, Status
 from ._process import is_preloading_master, is_server_worker, loaders
 from ._settings import check_keys, is_merely_unconfigured
-from ._text import describe, without_log
+from ._text import describe
 from .health import HEADERS, report
 
 with needed(by=__name__, what="Flask", extra="flask"):

@@ -46,6 +46,11 @@ def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedS
     return server
 
 
+def of_the_pod() -> dict[str, str]:
+    """What `beside` has put into the environment about the elector, for a process of its own."""
+    return {name: os.environ[name] for name in os.environ if name.startswith("ELECTOR_")}
+
+
 # --- status and is-leader ------------------------------------------------------------------
 
 
@@ -401,9 +406,8 @@ def test_doctor_knows_a_cure_for_a_name_that_nobody_knows(
 @pytest.mark.parametrize("no_colour", [False, True])
 def test_doctor_shows_on_a_terminal_what_is_well(beside: ScriptedServer, no_colour: bool) -> None:
     beside.leader = US
-    given = {name: os.environ[name] for name in os.environ if name.startswith("ELECTOR_")}
     plain = {"NO_COLOR": "1"} if no_colour else {}
-    env = environment(**given, HOSTNAME=US, TERM="xterm", **plain)
+    env = environment(**of_the_pod(), HOSTNAME=US, TERM="xterm", **plain)
     with Terminal("doctor", env=env) as terminal:
         terminal.end()
     assert (b"\x1b[32mok\x1b[0m" in terminal.seen) is not no_colour
@@ -592,11 +596,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def run_closed(redirections: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line as a shell starts it with standard streams closed."""
-    given = {name: os.environ[name] for name in os.environ if name.startswith("ELECTOR_")}
     shell = ["sh", "-c", f'exec "$0" -m elector_thread "$@" {redirections}', sys.executable]
     return subprocess.run(
         [*shell, *arguments],
-        env=environment(**given),
+        env=environment(**of_the_pod()),
         capture_output=True,
         text=True,
         timeout=PATIENCE,

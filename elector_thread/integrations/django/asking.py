@@ -9,8 +9,8 @@ from django.core.management.base import CommandError
 from ...clock import now
 from ...elector import Elector
 from ...errors import ConfigurationError, ElectorUnavailableError
+from ...journal import without_log
 from ...model import State, Status
-from .._text import without_log
 from . import conf
 
 __all__ = ["ask", "ask_until_known"]
