@@ -1,10 +1,17 @@
-"""Looking at processes by their number, also at those that are nobody's children any more."""
+"""Programs to run, and processes by their number, also those that are nobody's children any more."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from .polling import until
+
+
+def executable(path: Path, script: str) -> Path:
+    """A program in a file, which may then be moved away or spoilt."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
 
 
 def state_of(pid: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,12 @@ HASTY = {
     "request_timeout": 0.05,
     "grace_period": 0.2,
 }
+
+
+def hasty_beside(server: ScriptedServer) -> dict[str, Any]:
+    """Nearly as short, where somebody answers."""
+    urls = {"get_url": server.get_url, "sse_url": server.sse_url}
+    return {**HASTY, **urls, "request_timeout": 0.3, "grace_period": 0.6}
 
 
 def wait_until_stuck(elector: Elector) -> None:
@@ -42,8 +49,7 @@ def test_an_elector_that_is_told_to_stop_is_alive_while_it_ends(
 ) -> None:
     unblock, entered = Event(), Event()
     server.leader = "pod-a"
-    urls = {"get_url": server.get_url, "sse_url": server.sse_url}
-    elector = make_elector(**{**HASTY, **urls, "request_timeout": 0.3, "grace_period": 0.6})
+    elector = make_elector(**hasty_beside(server))
 
     @elector.on_demoted
     def takes_its_time() -> None:
@@ -98,8 +104,7 @@ def test_a_callback_that_holds_up_the_end_of_a_leadership_is_not_alive(
 ) -> None:
     unblock, entered = Event(), Event()
     server.leader = "pod-a"
-    urls = {"get_url": server.get_url, "sse_url": server.sse_url}
-    elector = make_elector(**{**HASTY, **urls, "request_timeout": 0.3, "grace_period": 0.6})
+    elector = make_elector(**hasty_beside(server))
 
     @elector.on_elected
     def never_ends() -> None:

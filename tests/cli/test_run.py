@@ -17,7 +17,7 @@ import pytest
 from elector_thread.local import LocalElector
 
 from ..polling import until
-from ..processes import is_alive, state_of, wait_gone
+from ..processes import executable, is_alive, state_of, wait_gone
 from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
@@ -194,10 +194,7 @@ def test_what_slept_through_the_end_of_a_leadership_runs_no_further_step(
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    program = tmp_path / "app"
-    program.write_text("#!/bin/sh\necho up $$; exec sleep 60\n")
-    program.chmod(0o755)
-    return program
+    return executable(tmp_path / "app", "echo up $$; exec sleep 60")
 
 
 @pytest.mark.parametrize(

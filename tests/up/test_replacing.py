@@ -10,7 +10,7 @@ import pytest
 
 from elector_thread.supervisor.deployment import pause_before_restart
 
-from ..processes import is_alive
+from ..processes import executable, is_alive
 from .helpers import SLEEPER, STUBBORN, Up, leaders, pids
 
 pytestmark = [
@@ -38,10 +38,7 @@ signal.pause()
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     """A program in a file, to be moved away while it runs."""
-    program = tmp_path / "app"
-    program.write_text("#!/bin/sh\necho pid $$; exec sleep 300\n")
-    program.chmod(0o755)
-    return program
+    return executable(tmp_path / "app", "echo pid $$; exec sleep 300")
 
 
 def test_restart_replaces_with_back_off_under_a_new_name() -> None:
