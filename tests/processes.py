@@ -1,4 +1,4 @@
-"""Programs to run, and processes by their number, also those that are nobody's children any more."""
+"""Programs to run, and processes by their number, also those that are nobody's children."""
 
 from __future__ import annotations
 
