@@ -166,7 +166,7 @@ def _listen_by_sseclient(port: int) -> None:
     import requests
     from sseclient import SSEClient
 
-    from elector_thread.wire import normalise
+    from elector_thread._sidecar.events import normalise
 
     def run() -> None:
         response = requests.get(f"http://127.0.0.1:{port}/sse", stream=True)
@@ -182,7 +182,7 @@ def _listen_by_sseclient(port: int) -> None:
 def _listen(port: int) -> None:
     """The library: stamps when the state has flipped, and in the first line of the callback."""
     from elector_thread import Elector
-    from elector_thread.cell import Cell
+    from elector_thread._state.store import Cell
 
     base = f"http://127.0.0.1:{port}/"
     intervals = {"poll_interval": 300, "reconcile_interval": 300, "grace_period": 1000}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from threading import Event
 from typing import Any
 
+import elector_thread.poll
 import pytest
 
-import elector_thread.poll
 from elector_thread import Elector
-from elector_thread.clock import now
+from elector_thread._state.clock import now
 
 from .conftest import MakeElector
 from .polling import until

@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import pytest
+from elector_thread.sidecar import Sidecar
 
 from elector_thread import (
     Elector,
@@ -16,8 +17,7 @@ from elector_thread import (
     State,
     stream,
 )
-from elector_thread.clock import now
-from elector_thread.sidecar import Sidecar
+from elector_thread._state.clock import now
 
 from .conftest import MakeElector
 from .polling import until

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from elector_thread import Elector, ElectorUnavailableError, Leadership, State
-from elector_thread.cell import Cell
-from elector_thread.clock import now
 from elector_thread.life import Life
 from elector_thread.link import Link
+
+from elector_thread import Elector, ElectorUnavailableError, Leadership, State
+from elector_thread._state.clock import now
+from elector_thread._state.store import Cell
 
 from .conftest import MakeElector
 from .polling import until

@@ -19,12 +19,11 @@ from difflib import get_close_matches
 from threading import Timer
 from urllib.parse import urlsplit
 
-from ..clock import now
+from .._sidecar.events import Malformed, parse_leader
+from .._sidecar.failures import ExchangeFailed, NoStream
+from .._state.clock import now
 from ..errors import ConfigurationError
-from ..failures import ExchangeFailed, NoStream
 from ..settings import Settings, resolve, shown
-from ..sidecar import Sidecar
-from ..wire import Malformed, parse_leader
 from . import console
 from .workers import servers, workers_asked_for
 

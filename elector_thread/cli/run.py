@@ -20,10 +20,10 @@ import uuid
 from collections.abc import Sequence
 from math import inf
 
+from .._state.clock import now
+from .._state.leadership import Leadership
 from ..child import Child, exit_status, told
-from ..clock import now
 from ..elector import Elector
-from ..leadership import Leadership
 from . import console
 from .mailbox import WAKE_UP, Mailbox
 from .sentinel import Sentinel

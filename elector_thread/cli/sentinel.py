@@ -17,8 +17,8 @@ import struct
 from contextlib import suppress
 from math import inf
 
+from .._state.clock import now
 from ..child import kill_session
-from ..clock import now
 
 __all__ = ["Sentinel"]
 

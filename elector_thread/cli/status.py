@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from .._dispatch.log import without_log
+from .._state.model import State, Status
 from ..elector import Elector
 from ..errors import ElectorUnavailableError
-from ..journal import without_log
-from ..model import State, Status
 from . import console
 
 __all__ = ["is_leader", "status"]

@@ -14,8 +14,8 @@ from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from .._state.model import State, Status
 from ..elector import Elector
-from ..model import State, Status
 from . import console
 
 if TYPE_CHECKING:

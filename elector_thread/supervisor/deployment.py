@@ -18,8 +18,8 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, wait_exponential
 
+from .._state.clock import now
 from ..child import Child, told
-from ..clock import now
 from .guardian import Guardian
 from .names import pod_name, template_hash
 from .output import Output
