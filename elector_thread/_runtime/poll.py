@@ -18,8 +18,6 @@ __all__ = ["Poll", "Request", "take_answer"]
 LEAST_PAUSE = 1.0
 """Seconds between two GETs that only news from the stream has caused."""
 
-UNKNOWN_ERROR = "internal error"
-
 
 class Request:
     """One call of `Elector.refresh` that waits for the poll thread's answer.
@@ -85,7 +83,7 @@ class Poll:
     def _ask(self) -> ExchangeFailed | None:
         """Ask once; None if there was an answer."""
         try:
-            answer = self._client.ask()
+            take_answer(self._client.ask(), self._store)
         except ExchangeFailed as failure:
             if self._client.cancelled:
                 return ExchangeFailed("stopped meanwhile")
@@ -96,8 +94,7 @@ class Poll:
             self._failing = True
             if not self._client.cancelled:  # else a library may have met the end in any way
                 self._health.record(UnexpectedError(threading.current_thread().name, bug))
-            return ExchangeFailed(UNKNOWN_ERROR)
-        take_answer(answer, self._store)
+            return ExchangeFailed("internal error")
         self._health.record(GetAnswered())
         if self._failing:
             self._failing = False

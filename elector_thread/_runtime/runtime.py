@@ -32,9 +32,9 @@ from .stream import Stream
 
 __all__ = ["Phase", "Runtime", "end_all"]
 
-IO_PATIENCE = 0.1
-"""Seconds that a stop waits for the threads that run no user code: all of them end at once but
-one that is looking up a host name."""
+BRIEFLY = 0.1
+"""Seconds that a stop waits for threads which run no user code (all end at once, except one that
+is looking up a host name), and for anything in a signal handler that interrupted a stop."""
 
 
 class Phase(Enum):
@@ -315,7 +315,7 @@ class Runtime:
         failure = self._ask_poll(poll) if running and poll is not None else self._ask(store)
         if failure is not None:
             raise ElectorUnavailableError(
-                f"no answer from the elector at {self.settings.where}: {failure}"
+                f"no answer from {self.settings.where}: {failure}"
             )
 
     def _ask_poll(self, poll: Poll) -> str | None:
@@ -358,10 +358,10 @@ def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:
     interrupted = any(runtime.is_locked_here() for runtime in runtimes)
     working = [thread for runtime in runtimes for thread in runtime.begin_stop()]
     if interrupted:  # by this signal handler: the threads may need what that call holds
-        give_up = now()
+        give_up = min(give_up, now() + BRIEFLY)
     ended = join_all(working, give_up)
     rest = [thread for runtime in runtimes for thread in runtime.threads]
-    join_all(rest, min(give_up, now() + IO_PATIENCE))
+    join_all(rest, min(give_up, now() + BRIEFLY))
     return ended
 
 
