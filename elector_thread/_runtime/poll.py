@@ -34,7 +34,7 @@ class Poll:
     """Everything the poll thread does; `run` is its body.
 
     `_requests` is appended to by the threads that call `ask` and emptied by the poll
-    thread, in atomic steps. `_flag` is set by them and by every change of the store.
+    thread, in atomic steps. `_flag` is set by them and by news from the stream.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Poll:
 
     def run(self) -> None:
         """Ask, pause, and again, until the store is closed."""
-        with self._store.waking(self._flag):
+        with self._store.waking(self._flag, by_news=True):
             while not self._store.closed:
                 requests = self._take_requests()
                 asked_at = now()

@@ -30,7 +30,7 @@ from .podlock import LockKeeper, open_lock
 from .poll import Poll, take_answer
 from .stream import Stream
 
-__all__ = ["Phase", "Runtime", "end_all"]
+__all__ = ["DORMANT", "Phase", "Runtime", "end_all"]
 
 BRIEFLY = 0.1
 """Seconds that a stop waits for threads which run no user code (all end at once, except one that
@@ -57,18 +57,18 @@ class Trigger(Enum):
     FORK = "this process is a forked child"
 
 
-_IDLE, _RUNNING, _STOPPED, _DORMANT = Phase
+_IDLE, _RUNNING, _STOPPED, DORMANT = Phase
 
 TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
     _IDLE: {
         Trigger.START: _RUNNING,
         Trigger.WAIT: _RUNNING,
-        Trigger.HOLD: _DORMANT,
+        Trigger.HOLD: DORMANT,
         Trigger.STOP: _STOPPED,
     },
-    _RUNNING: {Trigger.STOP: _STOPPED, Trigger.FORK: _DORMANT},
-    _STOPPED: {Trigger.START: _RUNNING, Trigger.HOLD: _DORMANT},
-    _DORMANT: {
+    _RUNNING: {Trigger.STOP: _STOPPED, Trigger.FORK: DORMANT},
+    _STOPPED: {Trigger.START: _RUNNING, Trigger.HOLD: DORMANT},
+    DORMANT: {
         Trigger.START: _RUNNING,
         Trigger.WAIT: _RUNNING,
         Trigger.USE: _RUNNING,

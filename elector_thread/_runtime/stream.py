@@ -42,13 +42,13 @@ class Stream:
         self._client = client
         self._store = store
         self._health = health
-        self._flag = Flag()  # set by every change of the store
+        self._flag = Flag()  # set when GET works again, and by a stop
         self._recoveries = 0  # as of the newest attempt
         self._early_tries: deque[float] = deque([-inf] * MOST_EARLY_TRIES, maxlen=MOST_EARLY_TRIES)
 
     def run(self) -> None:
         """Keep a stream open until the store is closed."""
-        with self._store.waking(self._flag):
+        with self._store.waking(self._flag, by_news=True):
             keep_trying(
                 self._attempt,
                 longest_pause=LONGEST_PAUSE,

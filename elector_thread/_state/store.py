@@ -31,7 +31,7 @@ class Store:
     `snapshot` and `leadership` are replaced. Every other attribute is a single value that
     is read without the lock: `closed` only ever becomes True, `stream` and `news` are
     written by the stream thread, `recoveries` by the poll thread, and each operation on
-    the dict `_flags` is atomic. Re-entrant, because a signal handler may call `close` at
+    the two dicts of flags is atomic. Re-entrant, because a signal handler may call `close` at
     any point.
     """
 
@@ -45,7 +45,8 @@ class Store:
         self.news = 0
         self.recoveries = 0
         self._pending: deque[LeaderChange] = deque()
-        self._flags: dict[Flag, None] = {}
+        self._change_flags: dict[Flag, None] = {}  # of threads that wait for changes
+        self._news_flags: dict[Flag, None] = {}  # of threads that wait for news of a source
 
     # --- reading, without the lock -------------------------------------------------
 
@@ -84,16 +85,17 @@ class Store:
             self._take(Stopped(self.now()))
             self._pending.clear()
         self.wake()
+        _set_all(self._news_flags)
 
     def add_news(self) -> None:
         """The stream brought an event, or ended: the poll thread is to ask at once."""
         self.news += 1
-        self.wake()
+        _set_all(self._news_flags)
 
     def add_recovery(self) -> None:
         """GET is answered again: the stream thread may try earlier."""
         self.recoveries += 1
-        self.wake()
+        _set_all(self._news_flags)
 
     def next_change(self) -> LeaderChange | None:
         """Take the oldest leader change that was not announced yet."""
@@ -107,18 +109,21 @@ class Store:
     # --- waiting -----------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Wake every waiting thread: there may be something for it to do."""
-        for flag in list(self._flags):
-            flag.set()
+        """Wake the threads that wait for changes: there may be something for them to do."""
+        _set_all(self._change_flags)
 
     @contextmanager
-    def waking(self, flag: Flag) -> Iterator[None]:
-        """Within the block, every change sets ``flag``."""
-        self._flags[flag] = None
+    def waking(self, flag: Flag, *, by_news: bool = False) -> Iterator[None]:
+        """Within the block ``flag`` is set by every change, or else by news of a source.
+
+        `close` sets both kinds.
+        """
+        flags = self._news_flags if by_news else self._change_flags
+        flags[flag] = None
         try:
             yield
         finally:
-            del self._flags[flag]
+            del flags[flag]
 
     def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
         """Wait until ``wanted(snapshot, instant)``; False after ``timeout`` seconds or `close`."""
@@ -168,6 +173,11 @@ class Store:
                 return
             change = LeaderChange(first, change.current)
         self._pending.append(change)
+
+
+def _set_all(flags: dict[Flag, None]) -> None:
+    for flag in list(flags):
+        flag.set()
 
 
 def _is_known(snapshot: Snapshot, instant: float) -> bool:
