@@ -35,7 +35,7 @@ class Elector:
         Setting either ignores the environment's URLs; a ``get_url`` without ``sse_url``
         means polling alone.
     identity: the name that means this pod. Default: the host's name.
-    poll_interval: seconds between GETs while there is no stream, or while GET fails (5).
+    poll_interval: seconds between GETs without an open stream, or while GET fails (5).
     reconcile_interval: seconds between GETs while the stream is open (15).
     grace_period: seconds for which one confirmation holds (45). Lost contact is not lost
         leadership until then; afterwards the state is unknown, and unknown is never
@@ -192,7 +192,7 @@ class Elector:
         or the host's name must be looked up. Before the first election the sidecar answers
         that it knows no leader; the state then stays as it is.
 
-        Raises `ElectorUnavailableError` if there is no usable answer.
+        Raises `ElectorUnavailableError` without a usable answer.
         """
         forks.notice()
         self._runtime.refresh()
@@ -248,7 +248,7 @@ class Elector:
     def on_leader_change(self, callback: AnyCallback) -> AnyCallback:
         """Call ``callback(LeaderChange(previous, current))`` for every new leader, ours or not.
 
-        The first leader has ``previous`` None; hearing the same leader again is no change.
+        The first leader has ``previous`` None; hearing the same leader again changes nothing.
         While a callback is slow, changes beyond a few fold into one. See `on_elected`.
         """
         return self._register("on_leader_change", callback)

@@ -49,8 +49,8 @@ class SidecarClient:
     def ask(self) -> Answer:
         """Ask for the leader by GET. Raises `ExchangeFailed`.
 
-        A kept-alive connection that the sidecar has closed meanwhile is no failure: the
-        question is asked once more, on a new one.
+        If the sidecar has closed the kept-alive connection meanwhile, this asks once more, on
+        a new one.
         """
         reused = self._get.reused
         try:

@@ -148,7 +148,7 @@ class _TLSPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """One keep-alive connection over one transport. Never retries by itself."""
+    """One keep-alive connection over one transport. Never retries."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -38,7 +38,7 @@ class Transport:
 
     The off switch is a duplicate of the socket that belongs to us alone: shutting it down
     wakes a read on the original, whatever its owner does with that meanwhile. `_switches`
-    holds at most one. Whoever pops it (an atomic step) closes it, so no lock is needed: not
+    holds at most one. The thread that pops it (an atomic step) closes it, so no lock is needed: not
     between threads, not in a signal handler, and not in a forked child. `connect` adds the
     switch before it looks at `cancelled`, and `cancel` sets `cancelled` before it pops, so
     that one of them ends the connection.
