@@ -203,6 +203,7 @@ class Runtime:
         claim = open_lock(settings) if settings.scope == "process" else None
         self.threads = ()
         self._lock_thread = self._poll = None
+        self.health.poll_due = inf
         self._has_waited = False
         self._dispatcher = Dispatcher(
             store,
