@@ -266,11 +266,11 @@ def test_comes_back_when_the_connection_does(browser: Browser) -> None:
 
 
 def test_a_browsers_event_source(browser: Browser, local: LocalElector) -> None:
-    face = local.add_replica("pod-a")
+    sidecar = local.add_replica("pod-a")
     local.elect("pod-a")
     context = browser.new_context()
     page = context.new_page()
-    page.goto(face.get_url)
+    page.goto(sidecar.get_url)
     page.evaluate("""() => {
       window.names = [];
       new EventSource("/sse").onmessage = (event) => names.push(JSON.parse(event.data).name);
