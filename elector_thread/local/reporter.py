@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from .. import Status
+    from ..elector import Elector
 
 __all__ = ["Reporter"]
 
@@ -27,14 +27,6 @@ INTERVAL = 1.0
 
 TIMEOUT = 1.0
 """Seconds for one report."""
-
-
-class HasStatus(Protocol):
-    """What a reporter needs of an elector."""
-
-    def status(self) -> Status:
-        """The elector's state."""
-        ...
 
 
 class Reporter:
@@ -47,7 +39,7 @@ class Reporter:
     # SimpleQueue.put is reentrant, and dict.setdefault is atomic. A forked child finds no
     # entry for its process id, so it never touches what it inherited.
 
-    def __init__(self, electors: Callable[[], Iterable[HasStatus]]) -> None:
+    def __init__(self, electors: Callable[[], Iterable[Elector]]) -> None:
         self._electors = electors
         self._threads: dict[int, ReporterThread] = {}  # by process id
 
@@ -63,7 +55,7 @@ class Reporter:
 class ReporterThread:
     """The reporting thread of one process. It ends while no elector runs."""
 
-    def __init__(self, electors: Callable[[], Iterable[HasStatus]]) -> None:
+    def __init__(self, electors: Callable[[], Iterable[Elector]]) -> None:
         self._electors = electors
         self._address = report_address(os.environ.get("ELECTOR_THREAD_REPORT_URL", ""))
         self._events: SimpleQueue[None] = SimpleQueue()
@@ -92,7 +84,7 @@ class ReporterThread:
     def _report_while_electors_run(self) -> None:
         while True:
             self._take_events()
-            reports = [_report(status) for status in self._statuses() if status.running]
+            reports = [_report(elector) for elector in self._electors() if elector.status().running]
             if not reports:
                 return
             for report in reports:
@@ -103,9 +95,6 @@ class ReporterThread:
     def _take_events(self) -> None:
         while not self._events.empty():
             self._events.get()
-
-    def _statuses(self) -> list[Status]:
-        return [elector.status() for elector in self._electors()]
 
     def _send(self, report: bytes) -> None:
         assert self._address is not None, "the thread runs only with an address"
@@ -129,7 +118,8 @@ def report_address(url: str) -> tuple[str, int, str] | None:
     return host, port, target
 
 
-def _report(status: Status) -> bytes:
+def _report(elector: Elector) -> bytes:
+    status = elector.status()
     view = {
         "identity": status.identity,
         "state": status.state.value,
