@@ -123,6 +123,7 @@ def disagreement(leader: str | None, claimants: list[str]) -> dict[str, Any] | N
     wrong = [name for name in claimants if name != leader]
     if not wrong:
         return None
-    claim = f"{wrong[0]} claims" if len(claimants) == 1 else f"{', '.join(claimants)} all claim"
+    names = " and ".join(filter(None, (", ".join(claimants[:-1]), claimants[-1])))
+    claim = f"{names} claim{'s' if len(claimants) == 1 else ''} to be the leader"
     elected = f"the elected leader is {leader}" if leader else "no leader is elected"
-    return {"text": f"{claim} to be the leader; {elected}", "replicas": wrong}
+    return {"text": f"{claim}; {elected}", "replicas": wrong}

@@ -127,7 +127,7 @@ def test_elect_freeze_split_and_kill_show_in_the_lanes(
     page.get_by_label("Duration").select_option("")
     page.get_by_role("button", name="Isolate replica").click()
     expect(page.get_by_role("alert")).to_have_text(
-        "pod-a, pod-b all claim to be the leader; the elected leader is pod-a"
+        "pod-a and pod-b claim to be the leader; the elected leader is pod-a"
     )
     expect(page.locator(f"{b} small")).to_have_text("⚠ leader, disagrees")
     expect(page.locator(f"{b} .seg.conflict")).not_to_have_count(0)
@@ -254,6 +254,42 @@ def test_fits_and_can_be_read(page: Page, local: LocalElector) -> None:
             page.emulate_media(color_scheme=scheme)
             page.get_by_role("button", name="Kill replica").hover()  # a colour of its own
             assert page.evaluate(CONTRASTS) == []
+
+
+def test_labels_in_the_timeline_do_not_overlap(page: Page, local: LocalElector) -> None:
+    for name in ("app-6d4c8f9b7-x2k9p", "app-6d4c8f9b7-m4qzt"):
+        local.add_replica(name)
+        local.fault("error", seconds=30)
+        for kind in ("mute", "garbage", "empty"):
+            local.fault(kind, name, seconds=30)
+        local.elect(name)
+    local.fault("kill", "app-6d4c8f9b7-m4qzt")
+    expect(page.locator(f"{lane(page, 'app-6d4c8f9b7-m4qzt')} small")).to_have_text("gone")
+    for width in (375, 1100):
+        page.set_viewport_size({"width": width, "height": 800})
+        for span in ("30", "120", "600"):
+            page.locator(f"input[name=span][value='{span}']").check(force=True)
+            assert page.evaluate(OVERLAPS) == []
+
+
+OVERLAPS = """
+() => {
+  const bad = [];
+  for (const lane of document.querySelectorAll(".lane svg, .lane-name, .numbers, .legend")) {
+    const texts = [...lane.querySelectorAll("text, span, small, dt, li")]
+      .map((element) => [element.textContent, element.getBoundingClientRect()])
+      .filter(([words, box]) => words && box.width);
+    texts.forEach(([words, a], place) => {
+      for (const [others, b] of texts.slice(place + 1)) {
+        const beside = a.right <= b.left || b.right <= a.left;
+        const above = a.bottom <= b.top || b.bottom <= a.top;
+        if (!beside && !above) bad.push(`${words} / ${others}`);
+      }
+    });
+  }
+  return bad;
+}
+"""
 
 
 CONTRASTS = """

@@ -285,7 +285,7 @@ def test_of_several_processes_the_one_that_leads_counts() -> None:
         ("a", ["a"], None),
         ("a", ["b"], ("b claims to be the leader; the elected leader is a", ["b"])),
         (None, ["b"], ("b claims to be the leader; no leader is elected", ["b"])),
-        ("a", ["a", "b"], ("a, b all claim to be the leader; the elected leader is a", ["b"])),
+        ("a", ["a", "b"], ("a and b claim to be the leader; the elected leader is a", ["b"])),
     ],
 )
 def test_disagreement(leader: str | None, claimants: list[str], expected: object) -> None:

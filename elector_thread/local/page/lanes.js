@@ -2,7 +2,7 @@
 // All times are seconds since the local elector's start.
 
 const SVG = "http://www.w3.org/2000/svg";
-const STRIP = 15;  // height of the lower part of a lane, which shows its faults
+const STRIP = 21;  // height of the lower part of a lane, which shows its faults
 const STEPS = { 30: 10, 120: 30, 600: 120 };  // seconds shown: seconds between two marks
 const WORDS = { leader: "leader", follower: "follower", unknown: "unknown", silent: "silent" };
 
@@ -135,18 +135,19 @@ export class Lanes {
     row.note.classList.toggle("bad", clash);
   }
 
-  // A fault of one replica is shown in its lane; one of all is named in the first lane.
+  // A fault of one replica is named in its lane, one of all replicas in the first lane.
   flags(pen, timeline, name) {
     const faults = [...timeline.faults.values()];
-    if (name) for (const item of faults.filter((one) => one.replica === null)) pen.fault(item, "");
-    for (const item of faults.filter((one) => one.replica === name)) {
-      pen.fault(item, this.labels.get(item.fault) ?? item.fault);
-    }
+    if (name) for (const item of faults.filter((one) => one.replica === null)) pen.line(item);
+    const own = faults.filter((one) => one.replica === name);
+    pen.bars(own.map((item) => ({ ...item, words: this.labels.get(item.fault) ?? item.fault })));
   }
 
   axis(row, view) {
     const pen = new Pen(row.svg, view);
-    for (let back = view.span; back >= 0; back -= STEPS[view.span]) {
+    const marks = view.span / STEPS[view.span];
+    const step = STEPS[view.span] * (pen.width / marks < 80 ? 2 : 1);  // 80 px: room for a mark
+    for (let back = 0; back <= view.span; back += step) {
       const words = back === 0 ? "now" : back > 120 ? `−${back / 60} min` : `−${back} s`;
       const anchor = back === view.span ? "start" : back === 0 ? "end" : "middle";
       pen.add("text", { x: pen.width * (1 - back / view.span), y: 13, "text-anchor": anchor, class: "tick" }, words);
@@ -199,23 +200,51 @@ class Pen {
     this.add("line", { x1: x, x2: x, y1: 0, y2: this.height, class: kind });
   }
 
-  fault(item, words) {
-    const to = item.to ?? this.view.now;
-    if (to < this.view.from) return;
-    const x = this.x(item.from);
-    const width = Math.max(3, this.x(to) - x);
-    const top = this.height + (words ? 2 : 7);
-    this.add("rect", { x, y: top, width, height: words ? 13 : 3, rx: 2, class: "fault-bar" });
-    if (!words) return;
+  line(item) {  // a thin line above the bars
+    const { x, width } = this.extent(item);
+    if (width) this.add("rect", { x, y: this.height + 2, width, height: 3, rx: 2, class: "fault-bar" });
+  }
+
+  // Bars with their names. A name goes inside its bar, to the left or to the right, wherever
+  // it overlaps nothing; if there is no room, the list of events still has it.
+  bars(items) {
+    const bars = items.map((item) => ({ ...this.extent(item), words: item.words })).filter((bar) => bar.width);
+    const y = this.height + 7;
+    for (const { x, width } of bars) this.add("rect", { x, y, width, height: 13, rx: 2, class: "fault-bar" });
+    const names = [];
+    for (const bar of bars.reverse()) {  // the newest first
+      const others = bars.filter((other) => other !== bar).map(({ x, width }) => ({ from: x, to: x + width }));
+      const name = this.places(bar).find((place) =>
+        !overlaps(place, names) && (place.style === "flag" || !overlaps(place, others)));
+      if (!name) continue;
+      names.push(name);
+      this.add("text", { x: name.from + 4, y: y + 10, class: name.style }, bar.words);
+    }
+  }
+
+  places({ x, width, words }) {
     const room = words.length * 6.4 + 8;
-    if (width > room) this.add("text", { x: x + 5, y: top + 10, class: "flag" }, words);
-    else if (x > room) this.add("text", { x: x - 4, y: top + 10, "text-anchor": "end", class: "flag beside" }, words);
-    else this.add("text", { x: x + width + 4, y: top + 10, class: "flag beside" }, words);
+    const places = [
+      { from: x - room, to: x, style: "flag beside" },
+      { from: x + width, to: x + width + room, style: "flag beside" },
+    ];
+    if (width > room) places.unshift({ from: x, to: x + room, style: "flag" });
+    return places.filter((place) => place.from >= 0 && place.to <= this.width);
+  }
+
+  extent(item) {  // no width if it is over before the time span
+    const to = item.to ?? this.view.now;
+    const x = this.x(item.from);
+    return { x, width: to < this.view.from ? 0 : Math.max(3, this.x(to) - x) };
   }
 
   done() {
     this.svg.replaceChildren(...this.shapes);
   }
+}
+
+function overlaps(place, others) {
+  return others.some((other) => other.from < place.to && place.from < other.to);
 }
 
 export function write(element, text) {
