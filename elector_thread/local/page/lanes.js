@@ -223,7 +223,7 @@ class Pen {
   }
 
   places({ x, width, words }) {
-    const room = words.length * 6.4 + 8;
+    const room = words.length * 6.4 + 11;
     const places = [
       { from: x - room, to: x, style: "flag beside" },
       { from: x + width, to: x + width + room, style: "flag beside" },
