@@ -96,7 +96,7 @@ class AdminApp:
                 last = entries[-1]["n"]
                 yield f"event: record\nid: {last}\ndata: {json.dumps(entries)}\n\n"
             yield f"event: state\ndata: {json.dumps(self._cluster.state())}\n\n"
-            if not history.after(last):  # nothing happened while the state was sent
+            if not self._ending and not history.after(last):  # nothing new while sending
                 await history.wait(STATE_INTERVAL)
 
     async def _elect(self, request: Request) -> Response:
@@ -131,7 +131,7 @@ class BodyError(ValueError):
 
 
 class AccessMiddleware:
-    """Lets in who has the token and comes from our own page or from none; adds `HEADERS`."""
+    """Refuses requests without the token or from other web pages; adds `HEADERS`."""
 
     def __init__(self, app: ASGIApp, port: int, token: str) -> None:
         self._app = app

@@ -276,7 +276,6 @@ class Cluster:
         now = self.history.now()
         return {
             "now": now,
-            "began_at": self.history.began_at,
             "leader": self.leader,
             "replicas": [*(one.as_dict(now) for one in self._replicas.values()), *self._gone],
             "plain": {

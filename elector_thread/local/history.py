@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 __all__ = ["Entry", "History"]
@@ -31,7 +30,6 @@ class History:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self.began_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
         self._followers: list[Callable[[Entry], object]] = []
         self._changed = asyncio.Event()
