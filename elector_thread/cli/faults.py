@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ..local.control import Control, ControlError, find
-from ..local.faults import FaultError, Kind, checked
+from ..local.faults import FaultError, FaultKind, check_fault
 from . import console
 
 __all__ = ["register"]
@@ -69,7 +69,7 @@ def _check(kind: str | None, seconds: float | None) -> None:
     if kind is None:
         return
     try:
-        checked(kind, seconds)
+        check_fault(kind, seconds)
     except FaultError as error:
         _refuse(str(error))
 
@@ -85,8 +85,8 @@ def _clear(kind: str | None, replica: str | None) -> None:
 
 
 def _list() -> None:
-    width = max(len(kind.word) for kind in Kind)
-    for kind in Kind:
+    width = max(len(kind.word) for kind in FaultKind)
+    for kind in FaultKind:
         console.say(f"{kind.word:<{width}}  {kind.label}: {kind.effect}")
     elector = _running()
     for fault in elector.state()["faults"] if elector is not None else ():

@@ -1,19 +1,32 @@
-"""A local elector: the sidecar's HTTP face without the platform, for development and tests.
+"""A local elector for development and tests: answers as the platform's sidecar, on loopback only.
 
-Needs the extra ``local`` (h11, Starlette and uvicorn). Binds loopback only. `control`
-steers one that runs elsewhere.
-
-In layers: `gohttp`, `faults`, `views`, `chronicle` (values and bookkeeping); `face` (one
-sidecar), `replica`, `active` (the faults that are on), `witness` (who contradicts whom);
-`cluster` (the truth, on one event loop); `admin` (the page and its HTTP); `server` (the
-thread, and what Python callers hold).
+Needs the extra ``local`` (h11, Starlette and uvicorn). `control` controls one that runs in
+another process, `reporter` reports to its page; neither needs the extra.
 """
 
-from ..extras import needed
+from __future__ import annotations
 
-with needed(by=__name__, what="h11, Starlette and uvicorn", extra="local"):
-    from .face import Face
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
     from .faults import FaultError
     from .server import LocalElector
+    from .sidecar_server import SidecarServer
 
-__all__ = ["Face", "FaultError", "LocalElector"]
+__all__ = ["FaultError", "LocalElector", "SidecarServer"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs the extra when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ..extras import needed
+
+    with needed(by=__name__, what="h11, Starlette and uvicorn", extra="local"):
+        from . import faults, server, sidecar_server
+    found = {
+        "FaultError": faults.FaultError,
+        "LocalElector": server.LocalElector,
+        "SidecarServer": sidecar_server.SidecarServer,
+    }
+    return found[name]
