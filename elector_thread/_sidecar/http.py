@@ -104,10 +104,6 @@ class _Connection(urllib3.connection.HTTPConnection):
         super().connect()
         self._transport.reads_from(self.sock)  # with TLS it is another object by now
 
-    def close(self) -> None:
-        super().close()
-        self._transport.release()
-
 
 class _TLSConnection(_Connection, urllib3.connection.HTTPSConnection):
     """The same over TLS."""
@@ -269,7 +265,7 @@ class Exchange:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._at_end:
+        if self._at_end and self._client.transport.is_open:
             self._client.reused = True
             return
         self._response.close()
