@@ -25,7 +25,7 @@ from elector_thread import (
     Leadership,
     State,
 )
-from elector_thread.integrations._on_loop import OnLoop
+from elector_thread.integrations._event_loop import AsyncCallback
 from elector_thread.integrations.asgi import AsyncElector
 from elector_thread.local import LocalElector
 
@@ -227,7 +227,7 @@ def test_a_callback_whose_loop_is_closed_is_contained(
 def test_a_loop_that_is_closed_with_a_callback_on_it_holds_nothing_up(
     elector: Elector, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OnLoop, "CHECK", 0.02)
+    monkeypatch.setattr(AsyncCallback, "CHECK", 0.02)
     asynchronous = AsyncElector(elector)
     loop = asyncio.new_event_loop()
     entered, told = threading.Event(), threading.Event()
@@ -251,7 +251,7 @@ def test_a_loop_that_is_closed_with_a_callback_on_it_holds_nothing_up(
 def test_a_callback_may_take_longer_than_the_looks_at_its_loop(
     elector: Elector, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OnLoop, "CHECK", 0.001)
+    monkeypatch.setattr(AsyncCallback, "CHECK", 0.001)
 
     async def main() -> None:
         diary = Diary()

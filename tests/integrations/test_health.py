@@ -80,5 +80,5 @@ def test_a_status_in_words_has_a_line_for_each_thing_known() -> None:
 
 def test_the_asgi_endpoint_speaks_http_alone() -> None:
     application: Any = health.asgi(Reported())
-    with pytest.raises(ValueError, match="speaks http, not websocket"):
+    with pytest.raises(ValueError, match="supports only http, got websocket"):
         asyncio.run(application({"type": "websocket"}, None, None))
