@@ -180,5 +180,7 @@ def test_remove_lets_go(
 
 @pytest.mark.parametrize("thing", ["pod-a", AsyncElector(Elector(when_unconfigured="follow"))])
 def test_what_is_no_elector_is_told(thing: Any) -> None:
-    with pytest.raises(TypeError, match=r"bind: expected an Elector, got .*: an adapter.s is its"):
+    with pytest.raises(
+        TypeError, match=r"bind: expected an Elector, got .*; of an adapter, use .elector"
+    ):
         bind(thing, BackgroundScheduler())

@@ -6,14 +6,11 @@ import io
 import json
 import os
 import queue
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.test import override_settings
@@ -27,27 +24,8 @@ from elector_thread.local import LocalElector
 
 from ..conftest import MakeElector
 from ..scripted import ScriptedServer
-from .replica import EXAMPLES, PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
-
-if not settings.configured:  # for what runs in this process
-    settings.configure()
-
-PROJECT = EXAMPLES / "django_app"
-
-
-def manage(
-    *arguments: str, env: dict[str, str], python: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    command = python or ("manage.py",)
-    return subprocess.run(
-        [sys.executable, *command, *arguments],
-        cwd=PROJECT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        stdin=subprocess.DEVNULL,
-    )
+from .django_project import PROJECT, manage
+from .replica import PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
 
 
 def platform(server: ScriptedServer) -> dict[str, str]:
@@ -198,7 +176,9 @@ def test_elector_status_without_an_answer_is_one_line(server: ScriptedServer) ->
     server.close()
     done = manage("elector_status", env=env)
     assert done.returncode == 1
-    assert done.stderr == f"CommandError: no answer from {server.get_url}: connection refused\n"
+    assert done.stderr == (
+        f"CommandError: no answer from the elector at {server.get_url}: connection refused\n"
+    )
 
 
 def test_only_on_leader_runs_the_command_on_the_leader(server: ScriptedServer) -> None:
@@ -211,11 +191,11 @@ def test_only_on_leader_runs_the_command_on_the_leader(server: ScriptedServer) -
 def test_only_on_leader_skips_the_command_on_a_follower(pod_a: ScriptedServer) -> None:
     pod_a.leader = "pod-b"
     told = call(only_on_leader.Command(), "no_such_command")  # not even looked for
-    assert told == "no_such_command: skipped, since pod-b leads\n"
+    assert told == "no_such_command: skipped, because pod-b is the leader\n"
 
 
 def test_only_on_leader_waits_for_the_first_election(pod_a: ScriptedServer) -> None:
-    told = "nobody is known to lead after 0.2 s: it has not seen an election yet"
+    told = "the leader is not known after 0.2 s: no election has taken place yet"
     with pytest.raises(CommandError, match=told) as caught:
         call(only_on_leader.Command(), "--wait", "0.2", "send_report")
     assert caught.value.returncode == 1
@@ -233,7 +213,9 @@ def test_only_on_leader_refuses_a_bad_wait() -> None:
 def test_an_unknown_setting_is_refused_by_name() -> None:
     with (
         override_settings(ELECTOR_THREAD={"grace": 3}),
-        pytest.raises(ConfigurationError, match="ELECTOR_THREAD: unknown 'grace'; expected some"),
+        pytest.raises(
+            ConfigurationError, match="ELECTOR_THREAD: unknown settings 'grace'; expected some"
+        ),
     ):
         conf.read()
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ..scripted import ScriptedServer
+from .django_project import PROJECT
 from .replica import EXAMPLES, PATIENCE, environment
 
 PAGE = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text()
 SECTIONS = [section for section in re.split(r"^## ", PAGE, flags=re.MULTILINE) if "```" in section]
-PROJECT = EXAMPLES / "django_app"
 
 AS_A_MODULE = "import runpy, sys; runpy.run_path(sys.argv[1], {'INSTALLED_APPS': []})"
 """Imports a block. It may add to a list of Django's settings."""

@@ -9,7 +9,8 @@ import sys
 import pytest
 from flask import Flask, current_app
 
-from elector_thread import SKIPPED, ConfigurationError, forks
+from elector_thread import SKIPPED, ConfigurationError
+from elector_thread._runtime import forks
 from elector_thread.integrations import flask as adapter
 from elector_thread.integrations.flask import FlaskElector
 from elector_thread.local import LocalElector
@@ -169,7 +170,7 @@ def test_a_bad_address_is_told_when_the_app_is_made() -> None:
     ("leader", "says"),
     [
         ("pod-a", "leader:   pod-a (this pod)"),
-        (None, "has not seen an election yet"),
+        (None, "No election has taken place yet."),
     ],
 )
 def test_elector_status_in_words(pod_a: ScriptedServer, leader: str | None, says: str) -> None:
