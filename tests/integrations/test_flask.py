@@ -28,12 +28,12 @@ def test_flask_run_connects_from_the_serving_process_alone(
     port = free_port()
     env = environment(local.environ)
     with Replica(*APP, *debug, "run", "--port", str(port), env=env, port=port) as replica:
-        replica.wait_line("reports leads")
+        replica.wait_line("reports is the leader")
         replica.wait_leader("pod-a", True)
         assert replica.get("/report", "POST") == (200, {"report": "sent"})
         wait_streams(local, 1)
         local.elect("pod-b")
-        replica.wait_line("reports leads no longer", within=SWITCH)
+        replica.wait_line("reports is no longer the leader", within=SWITCH)
         replica.wait_leader("pod-b", False)
         assert replica.get("/report", "POST") == (200, {"report": "SKIPPED"})
         code, health = replica.get("/elector")
@@ -45,7 +45,7 @@ def test_app_run_in_debug_mode_connects_from_the_serving_child_alone(local: Loca
     port = free_port()
     env = environment(local.environ, {"PORT": str(port)})
     with Replica("flask_app.py", env=env, port=port) as replica:
-        replica.wait_line("reports leads")
+        replica.wait_line("reports is the leader")
         replica.wait_leader("pod-a", True)
         wait_streams(local, 1)
     wait_streams(local, 0)
