@@ -1,4 +1,4 @@
-"""A small app in which only the leader works. The demo runs three replicas of it."""
+"""A small app in which only the leader works: the demo runs three of these."""
 
 import signal
 import sys
