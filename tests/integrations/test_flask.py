@@ -86,20 +86,20 @@ def make_app(name: str = "app", **settings: object) -> Flask:
 
 def test_callbacks_run_in_the_context_of_their_app(pod_a: ScriptedServer) -> None:
     extension = FlaskElector()
-    told: queue.Queue[str] = queue.Queue()
-    extension.on_elected(lambda: told.put(f"elected in {current_app.name}"))
+    called: queue.Queue[str] = queue.Queue()
+    extension.on_elected(lambda: called.put(f"elected in {current_app.name}"))
     app = make_app("reports")
     extension.init_app(app)
-    extension.on_demoted(lambda leadership: told.put(f"demoted in {current_app.name}"))
+    extension.on_demoted(lambda leadership: called.put(f"demoted in {current_app.name}"))
     pod_a.leader = "pod-a"
     elector = app.extensions["elector_thread"]
     elector.start()
     try:
-        assert told.get(timeout=PATIENCE) == "elected in reports"
+        assert called.get(timeout=PATIENCE) == "elected in reports"
         assert extension.is_leader
     finally:
         elector.stop()
-    assert told.get(timeout=PATIENCE) == "demoted in reports"
+    assert called.get(timeout=PATIENCE) == "demoted in reports"
 
 
 def test_making_an_app_connects_nowhere(pod_a: ScriptedServer) -> None:
@@ -161,7 +161,7 @@ def test_an_unconfigured_app_can_be_made_but_not_asked() -> None:
     assert "ELECTOR_GET_URL is not set" in result.output
 
 
-def test_a_bad_address_is_told_when_the_app_is_made() -> None:
+def test_a_bad_address_is_an_error_when_the_app_is_made() -> None:
     with pytest.raises(ConfigurationError, match="get_url"):
         FlaskElector(make_app(get_url="nonsense"))
 

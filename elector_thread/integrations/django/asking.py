@@ -21,7 +21,7 @@ PAUSE = 0.5
 
 
 def ask() -> Status:
-    """Ask once. CommandError with exit code 1 if there is no answer, and 2 for bad settings.
+    """Ask once. CommandError with exit code 1 without an answer, and 2 for bad settings.
 
     The answer is about the pod, also with ``scope="process"``: a worker holds the lock.
     """
