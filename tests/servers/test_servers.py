@@ -172,7 +172,7 @@ def kill_a_worker(pod: Pod, seen: Seen) -> None:
 def watch_the_end(pod: Pod, seen: Seen) -> None:
     now = time.monotonic()
     seen.ended_within = pod.terminate()
-    seen.demoted_at_the_end = set(pod.who_said("leads no longer", since=now))
+    seen.demoted_at_the_end = set(pod.who_said("is no longer the leader", since=now))
     with contextlib.suppress(AssertionError):  # uvicorn's own helper ends a moment later
         until(lambda: not pod.pids(), within=2)
     seen.left = pod.pids()
