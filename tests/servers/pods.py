@@ -38,7 +38,7 @@ that ends earlier was not held up by a worker that hangs.
 class Pod:
     """One server with its workers; `lines` holds what it prints, with the time of each line.
 
-    `changed` protects `lines`.
+    `changed` protects `lines` and `ended`.
     """
 
     def __init__(self, name: str, command: list[str], port: int, elector_port: int) -> None:
@@ -47,6 +47,7 @@ class Pod:
         self.door = Turnstile(elector_port)
         self.changed = threading.Condition()
         self.lines: list[tuple[float, str]] = []
+        self.ended = False
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ELECTOR_", "PYTEST_"))}
         self.process = subprocess.Popen(
             [str(BIN / command[0]), *command[1:]],
@@ -67,14 +68,19 @@ class Pod:
                 with self.changed:
                     self.lines.append((time.monotonic(), line.rstrip()))
                     self.changed.notify_all()
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
 
     @property
     def output(self) -> str:
         return "\n".join(line for _, line in self.lines)
 
     def wait_for(self, wanted: Callable[[], bool], within: float = HANG) -> bool:
+        """Wait until ``wanted()`` is true; False if it is not in time, or the server has ended."""
         with self.changed:
-            return self.changed.wait_for(wanted, within)
+            self.changed.wait_for(lambda: self.ended or wanted(), within)
+            return wanted()
 
     def who_said(self, text: str, since: float = 0.0) -> dict[int, float]:
         """The processes that printed ``text`` after ``since``, each with the last time."""
@@ -92,7 +98,7 @@ class Pod:
         def enough() -> bool:
             if answer := self._answer():
                 answers[answer["pid"]] = answer
-            return len(answers) >= count
+            return len(answers) >= count or self.ended
 
         with contextlib.suppress(AssertionError):  # the tests report what is missing
             until(enough, within=within)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -67,18 +68,30 @@ def uwsgi_obstacle() -> str:
     try:
         asked = subprocess.run([BIN / "uwsgi", "--python-version"], capture_output=True, text=True)
     except OSError as error:
-        return f"NOT TESTED: uwsgi cannot be run: {error.strerror}"
+        return f"uWSGI is not installed, or cannot be run: {error.strerror}"
     built_for, ours = asked.stdout.strip(), platform.python_version()
     if built_for == ours:
         return ""
     return (
-        f"NOT TESTED: uwsgi was built for Python {built_for or 'unknown'}, this is {ours} "
+        f"uWSGI was built for Python {built_for or 'unknown'}, this is {ours} "
         "(pip install --no-cache-dir --force-reinstall uwsgi)"
     )
 
 
-OBSTACLE = uwsgi_obstacle()
-RUNNABLE = [name for name in ROWS if not (OBSTACLE and name.startswith("uwsgi"))]
+def obstacles() -> dict[str, str]:
+    """The servers that cannot run here, each with the reason."""
+    found = {}
+    if why := uwsgi_obstacle():
+        found |= {name: why for name in ROWS if name.startswith("uwsgi")}
+    gunicorn = version("gunicorn")
+    if int(gunicorn.split(".")[0]) < 27:
+        why = f"gunicorn {gunicorn} has no ASGI worker"
+        found |= {name: why for name in ROWS if name.startswith("gunicorn asgi")}
+    return found
+
+
+OBSTACLES = obstacles()
+RUNNABLE = [name for name in ROWS if name not in OBSTACLES]
 
 WITHOUT_REPLACEMENT = {"uwsgi, no master"}
 """Here a worker that dies is not replaced."""
@@ -213,7 +226,9 @@ def seen() -> dict[str, Seen]:
 each_row = pytest.mark.parametrize(
     "row",
     [
-        pytest.param(name, marks=pytest.mark.skipif(name not in RUNNABLE, reason=OBSTACLE))
+        pytest.param(
+            name, marks=pytest.mark.skipif(name in OBSTACLES, reason=OBSTACLES.get(name, ""))
+        )
         for name in ROWS
     ],
 )
