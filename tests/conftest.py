@@ -29,11 +29,12 @@ MakeElector = Callable[..., Elector]
 
 
 def pytest_configure() -> None:
-    """Restore the default handling of signals that the parent process ignores.
+    """Undo what the processes that a test starts should not inherit from the caller.
 
+    Unbuffered output is written in pieces, and a line may be torn by another process's.
     A shell ignores SIGINT and SIGQUIT for background commands, and nohup ignores SIGHUP.
-    The processes that a test starts would inherit that.
     """
+    os.environ.pop("PYTHONUNBUFFERED", None)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             interrupts = number is signal.SIGINT

@@ -50,7 +50,6 @@ def free_port() -> int:
 
 def environment(*sources: Mapping[str, str], identity: str = "pod-a") -> dict[str, str]:
     env = {**os.environ, "ELECTOR_THREAD_IDENTITY": identity}
-    env.pop("PYTHONUNBUFFERED", None)  # it splits a line from its newline; the apps flush
     for source in sources:
         env.update(source)
     return env
