@@ -354,7 +354,7 @@ def test_the_end_of_the_grace_period_wakes_when_it_is_published(
 @pytest.mark.parametrize("count", ["news", "recoveries"])
 def test_news_and_recoveries_are_counted_and_wake(store: Store, count: str) -> None:
     flag = Flag()
-    with store.waking(flag):
+    with store.waking(flag, by_news=True):
         (store.add_news if count == "news" else store.add_recovery)()
         assert flag.is_set()
     assert getattr(store, count) == 1
