@@ -11,20 +11,18 @@ import signal
 import socket
 import subprocess
 import sys
-import tomllib
 import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 
 import elector_thread
-from elector_thread.cli import bare, main, workers
-from elector_thread.cli.full import build
+from elector_thread.cli import main, parser
+from elector_thread.integrations import _environment as found_in
 from elector_thread.local import LocalElector
 
-from ..scripted import CHUNKED_SSE_HEAD, ScriptedServer, answer, chunk, event, result
+from ..scripted import CHUNKED_SSE_HEAD, Connection, ScriptedServer, answer, chunk, event, result
 from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment
 
 Spawn = Callable[..., Running]
@@ -36,13 +34,14 @@ PAGE = ROOT / "docs" / "command-line.md"
 @pytest.fixture
 def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
     """The scripted server, as this process's elector; this process is pod-a."""
-    for name in (*workers.COUNTS, "GUNICORN_CMD_ARGS", "http_proxy", "HTTP_PROXY"):
+    proxies = [name for name in os.environ if name.lower().endswith("_proxy")]
+    for name in (*found_in.WORKER_VARIABLES, "GUNICORN_CMD_ARGS", *proxies):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ELECTOR_GET_URL", server.get_url)
     monkeypatch.setenv("ELECTOR_SSE_URL", server.sse_url)
     monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", US)
     monkeypatch.setenv("HOSTNAME", US)
-    monkeypatch.setattr("elector_thread.cli.doctor.servers", list)
+    monkeypatch.setattr("elector_thread.cli.doctor.running_workers", lambda _: ())
     return server
 
 
@@ -56,7 +55,7 @@ def of_the_pod() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("leader", "code", "complaint"),
-    [(US, 0, ""), (OTHER, 1, ""), (None, 2, "the elector knows no leader yet")],
+    [(US, 0, ""), (OTHER, 1, ""), (None, 2, "the elector has no election result yet")],
 )
 def test_is_leader_answers_by_exit_code_with_exactly_one_get(
     beside: ScriptedServer,
@@ -99,9 +98,9 @@ def test_status_for_people_and_for_programs(
     beside.leader = OTHER
     assert main(["status"]) == 0
     assert capsys.readouterr().out.split() == [
-        *("state", "follower"),
-        *("leader", OTHER),
-        *("identity", US),
+        *("state:", "follower"),
+        *("leader:", OTHER),
+        *("identity:", US),
     ]
     assert main(["status", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -180,9 +179,9 @@ def examine(
         code = main(["doctor", "--json"])
         report = json.loads(capsys.readouterr().out)
         assert report["ok"] is (code == 0)
-        levels: dict[str, list[tuple[str, str]]] = {"ok": [], "note": [], "mend": []}
+        levels: dict[str, list[tuple[str, str]]] = {"ok": [], "note": [], "problem": []}
         for finding in report["findings"]:
-            text = f"{finding['says']} → {finding['mend']}"
+            text = f"{finding['message']} → {finding['remedy']}"
             levels[finding["level"]].append((finding["check"], text))
         return code, levels
 
@@ -196,7 +195,7 @@ def test_doctor_finds_all_well(beside: ScriptedServer, examine: Examine) -> None
     beside.leader = US
     code, found = examine()
     assert code == 0
-    assert not found["mend"]
+    assert not found["problem"]
     assert [check for check, _ in found["ok"]] == ["environment", "GET", "stream", "identity"]
 
 
@@ -207,8 +206,11 @@ ILLS = {
     "other case": ({"ELECTOR_THREAD_IDENTITY": "POD-B"}, "names are compared exactly"),
     "made-up name": ({"ELECTOR_THREAD_IDENTITY": "x", "HOSTNAME": "y"}, "never leader"),
     "leader by HOSTNAME": ({"ELECTOR_THREAD_IDENTITY": "x", "HOSTNAME": OTHER}, "never leader"),
-    "workers": ({"WEB_CONCURRENCY": "4"}, "WEB_CONCURRENCY=4: in the leader pod, every worker"),
-    "gunicorn": ({"GUNICORN_CMD_ARGS": "-w 3"}, "--workers 3"),
+    "workers": (
+        {"WEB_CONCURRENCY": "4"},
+        "WEB_CONCURRENCY asks for 4 workers: in the leader pod, every",
+    ),
+    "gunicorn": ({"GUNICORN_CMD_ARGS": "-w 3"}, "GUNICORN_CMD_ARGS asks for 3"),
 }
 
 
@@ -225,16 +227,16 @@ def test_doctor_names_what_is_wrong_and_what_mends_it(
         monkeypatch.setenv(name, value)
     code, found = examine()
     assert code == 1
-    assert says in " ".join(text for _, text in found["mend"])
-    assert len(found["mend"]) == 1
+    assert says in " ".join(text for _, text in found["problem"])
+    assert len(found["problem"]) == 1
 
 
 def test_doctor_sees_that_nobody_listens(beside: ScriptedServer, examine: Examine) -> None:
     beside.close()
     code, found = examine()
     assert code == 1
-    assert [check for check, _ in found["mend"]] == ["GET", "stream"]
-    assert "spec.leaderElection: true" in found["mend"][0][1]
+    assert [check for check, _ in found["problem"]] == ["GET"], "one cause, one finding"
+    assert "spec.leaderElection: true" in found["problem"][0][1]
 
 
 def test_doctor_sees_that_the_stream_is_none(beside: ScriptedServer, examine: Examine) -> None:
@@ -242,7 +244,8 @@ def test_doctor_sees_that_the_stream_is_none(beside: ScriptedServer, examine: Ex
     beside.leader = OTHER
     code, found = examine()
     assert code == 1
-    assert "is no event stream" in found["mend"][0][1]
+    assert "is not an event stream" in found["problem"][0][1]
+    assert "ELECTOR_SSE_URL is probably wrong" in found["problem"][0][1]
 
 
 def test_doctor_does_not_wait_for_a_silent_stream(
@@ -254,7 +257,7 @@ def test_doctor_does_not_wait_for_a_silent_stream(
     beside.leader = OTHER
     code, found = examine()
     assert code == 1
-    assert "no event within 0.2 s" in found["mend"][0][1]
+    assert "open but silent for 0.2 s" in found["problem"][0][1]
 
 
 def test_doctor_knows_of_a_proxy_and_of_the_scope(
@@ -286,7 +289,7 @@ def test_doctor_says_when_no_proxy_exempts_the_elector(
 @pytest.mark.parametrize(
     ("missing", "says"),
     [
-        (["ELECTOR_GET_URL", "ELECTOR_SSE_URL"], "ELECTOR_PATH alone is the platform's old way"),
+        (["ELECTOR_GET_URL", "ELECTOR_SSE_URL"], "ELECTOR_SSE_URL is not set"),
         (["ELECTOR_SSE_URL"], "ELECTOR_SSE_URL is not set"),
     ],
 )
@@ -304,7 +307,7 @@ def test_doctor_says_what_an_elector_without_a_stream_means(
     code, found = examine()
     assert code == 0
     assert says in dict(found["note"])["environment"]
-    assert "noticed at the next poll" in dict(found["note"])["environment"]
+    assert "noticed only at the next poll" in dict(found["note"])["environment"]
     assert "stream" not in dict(found["ok"]), "there is none to look at"
     assert beside.stream_requests == 0
 
@@ -317,7 +320,7 @@ def test_doctor_knows_that_there_may_be_nobody_to_ask(
     monkeypatch.setenv("ELECTOR_THREAD_WHEN_UNCONFIGURED", "follow")
     code, found = examine()
     assert code == 0
-    assert "'follow' is assumed" in dict(found["note"])["GET"]
+    assert "when_unconfigured='follow'" in dict(found["note"])["GET"]
     assert beside.connections == 0
 
 
@@ -339,12 +342,12 @@ def test_doctor_before_the_first_election(
     monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", socket.gethostname())
     code, found = examine()
     assert code == 0
-    assert "knows no leader yet" in dict(found["note"])["GET"]
-    assert "that nobody leads yet" in dict(found["ok"])["stream"]
-    assert "HOSTNAME says" in dict(found["note"])["identity"]
+    assert "no election result yet" in dict(found["note"])["GET"]
+    assert "no election result yet" in dict(found["ok"])["stream"]
+    assert "HOSTNAME is" in dict(found["note"])["identity"]
     monkeypatch.setenv("HOSTNAME", socket.gethostname())
     code, found = examine()
-    assert "this host's name, by which electors know pods" in dict(found["ok"])["identity"]
+    assert "the host name, which the elector uses" in dict(found["ok"])["identity"]
 
 
 def test_doctor_compares_the_stream_with_the_answer(
@@ -355,7 +358,7 @@ def test_doctor_compares_the_stream_with_the_answer(
     beside.on_stream = lambda connection: (connection.send(news), connection.wait_gone())
     code, found = examine()
     assert code == 1
-    assert f"says {OTHER}, but GET says {US}" in dict(found["mend"])["stream"]
+    assert f"names {OTHER}, but GET names {US}" in dict(found["problem"])["stream"]
 
 
 def test_doctor_reads_the_events(beside: ScriptedServer, examine: Examine) -> None:
@@ -364,7 +367,7 @@ def test_doctor_reads_the_events(beside: ScriptedServer, examine: Examine) -> No
     beside.on_stream = lambda connection: (connection.send(news), connection.wait_gone())
     code, found = examine()
     assert code == 1
-    assert "sends events that cannot be read" in dict(found["mend"])["stream"]
+    assert "sends events that cannot be read" in dict(found["problem"])["stream"]
 
 
 def test_doctor_knows_a_cure_for_an_elector_that_hangs(
@@ -374,18 +377,52 @@ def test_doctor_knows_a_cure_for_an_elector_that_hangs(
     beside.on_get = lambda connection: connection.wait_gone()
     code, found = examine()
     assert code == 1
-    assert "hangs or is short of CPU" in dict(found["mend"])["GET"]
-    assert "ELECTOR_THREAD_REQUEST_TIMEOUT is 0.2 s" in dict(found["mend"])["GET"]
+    assert "hangs or is short of CPU" in dict(found["problem"])["GET"]
+    assert "ELECTOR_THREAD_REQUEST_TIMEOUT is 0.2 s" in dict(found["problem"])["GET"]
+
+
+HTML = answer(b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n")
+
+
+@pytest.mark.parametrize("reply", ["hangs", "HTML", "error"])
+def test_doctor_reports_one_cause_once(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch, reply: str
+) -> None:
+    monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "0.2")
+    error = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+
+    def react(connection: Connection) -> None:
+        if reply == "hangs":
+            connection.wait_gone()
+        connection.send(HTML if reply == "HTML" else error)
+
+    beside.on_get = beside.on_stream = react
+    code, found = examine()
+    assert code == 1
+    assert [check for check, _ in found["problem"]] == ["GET"]
+
+
+def test_doctor_checks_a_stream_on_another_server_all_the_same(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    monkeypatch.setenv("ELECTOR_GET_URL", f"http://127.0.0.1:{port}/")
+    beside.on_stream = lambda connection: connection.send(HTML)
+    code, found = examine()
+    assert code == 1
+    assert [check for check, _ in found["problem"]] == ["GET", "stream"]
+    assert "text/html" in dict(found["problem"])["stream"]
+    assert "ELECTOR_SSE_URL is probably wrong" in dict(found["problem"])["stream"]
 
 
 def test_doctor_knows_a_cure_for_another_ones_address(
     beside: ScriptedServer, examine: Examine
 ) -> None:
-    page = answer(b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n")
-    beside.on_get = lambda connection: connection.send(page)
+    beside.on_get = lambda connection: connection.send(HTML)
     code, found = examine()
     assert code == 1
-    assert "must be the elector's own address" in dict(found["mend"])["GET"]
+    assert "set ELECTOR_GET_URL to the elector's own address" in dict(found["problem"])["GET"]
 
 
 def test_doctor_knows_a_cure_for_a_name_that_nobody_knows(
@@ -399,8 +436,8 @@ def test_doctor_knows_a_cure_for_a_name_that_nobody_knows(
     monkeypatch.delenv("ELECTOR_SSE_URL")
     code, found = examine()
     assert code == 1
-    assert "cannot be resolved" in dict(found["mend"])["GET"]
-    assert "ELECTOR_GET_URL=http://localhost:4040/" in dict(found["mend"])["GET"]
+    assert "cannot be resolved" in dict(found["problem"])["GET"]
+    assert "ELECTOR_GET_URL=http://localhost:4040/" in dict(found["problem"])["GET"]
 
 
 @pytest.mark.parametrize("no_colour", [False, True])
@@ -411,7 +448,7 @@ def test_doctor_shows_on_a_terminal_what_is_well(beside: ScriptedServer, no_colo
     with Terminal("doctor", env=env) as terminal:
         terminal.end()
     assert (b"\x1b[32mok\x1b[0m" in terminal.seen) is not no_colour
-    assert b"pod-a leads" in terminal.seen
+    assert b"pod-a is the leader" in terminal.seen
 
 
 def test_doctor_shows_no_credentials(
@@ -436,6 +473,19 @@ def test_doctor_fits_into_80_columns(
     assert "\x1b" not in out
 
 
+ELECTOR = {"ELECTOR_GET_URL": "http://localhost:4040/"}
+
+
+def make_proc(folder: Path, processes: dict[int, tuple[int, str]], **environ: str) -> None:
+    """A /proc with these processes: parent and command line by pid, all with one environment."""
+    text = "\0".join(f"{name}={value}" for name, value in {"PATH": "/bin", **environ}.items())
+    for pid, (parent, words) in processes.items():
+        (folder / str(pid)).mkdir(parents=True)
+        (folder / str(pid) / "cmdline").write_text(words + "\0")
+        (folder / str(pid) / "stat").write_text(f"{pid} (a) b) S {parent} {pid} {pid} 0 -1")
+        (folder / str(pid) / "environ").write_text(text)
+
+
 def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
     processes = {
         7: (1, "gunicorn: master [app]"),
@@ -449,14 +499,31 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
         32: (30, "uwsgi\0--ini\0app.ini"),
         33: (30, "grep\0gunicorn"),
     }
-    for pid, (parent, words) in processes.items():
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "cmdline").write_text(words + "\0")
-        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) b) S {parent} {pid} {pid} 0 -1")
-    assert list(workers.servers(tmp_path)) == [
-        "gunicorn (pid 7) has 2 workers",
-        "uwsgi (pid 30) has 2 workers",
+    make_proc(tmp_path, processes, **ELECTOR)
+    assert list(found_in.running_workers(ELECTOR, tmp_path)) == [
+        ("gunicorn (pid 7)", 2),
+        ("uwsgi (pid 30)", 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:4040/\0", True),
+        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:36101/\0", False),
+        ("PATH=/bin\0HOME=/root\0", False),
+        ("\0\0\0", True),
+    ],
+    ids=["same elector", "another elector", "no elector", "overwritten by a title"],
+)
+def test_servers_of_other_applications_are_not_counted(
+    tmp_path: Path, environ: str, found: bool
+) -> None:
+    make_proc(tmp_path, {7: (1, "gunicorn"), 8: (7, "gunicorn"), 9: (7, "gunicorn")})
+    (tmp_path / "7" / "environ").write_text(environ)
+    assert bool(list(found_in.running_workers(ELECTOR, tmp_path))) is found
+    (tmp_path / "7" / "environ").unlink()  # as if it were another user's
+    assert not list(found_in.running_workers(ELECTOR, tmp_path))
 
 
 # --- what is refused -------------------------------------------------------------------------
@@ -465,7 +532,8 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nosuch"], "there is no command 'nosuch'"),
+        (["nosuch"], "unknown command 'nosuch'; expected one of status, is-leader"),
+        (["statsu"], "unknown command 'statsu'; did you mean 'status'?"),
         (["--nosuch"], "unrecognized arguments: --nosuch"),
         (["status", "--nosuch"], "unrecognized arguments: --nosuch"),
         (["status", "more"], "unrecognized arguments: more"),
@@ -476,9 +544,12 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
             ["run", "--nosuch", "--", "true"],
             "unrecognized arguments: --nosuch; see elector-thread run",
         ),
-        (["run", "--grace", "soon", "--", "true"], "expected seconds, 0 or more, got 'soon'"),
-        (["run", "--grace", "-1", "--", "true"], "expected seconds, 0 or more, got '-1'"),
-        (["run", "--grace", "nan", "--", "true"], "expected seconds, 0 or more, got 'nan'"),
+        (
+            ["run", "--grace", "soon", "--", "true"],
+            "expected a number from 0 to 1000000, got 'soon'",
+        ),
+        (["run", "--grace", "-1", "--", "true"], "expected a number from 0 to 1000000, got '-1'"),
+        (["run", "--grace", "nan", "--", "true"], "expected a number from 0 to 1000000, got 'nan'"),
         (["up", "--nosuch"], "--nosuch"),
         (["status"], "ELECTOR_GET_URL is not set"),
         (["is-leader"], "ELECTOR_GET_URL is not set"),
@@ -497,7 +568,7 @@ def test_bad_usage_is_one_clear_line(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", bare.COMMANDS)
+@pytest.mark.parametrize("command", parser.COMMANDS)
 def test_the_help_of_a_command_names_it(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert main([command, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"usage: elector-thread {command} [")
@@ -576,9 +647,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     listed = re.findall(r"^    ([a-z-]+) {2,}\S", capsys.readouterr().out, re.MULTILINE)
-    extra = typer.main.get_group(build()).commands
-    assert listed == [*bare.COMMANDS, *bare.LAPTOP]
-    assert sorted(bare.LAPTOP) == sorted(extra)
+    assert listed == list(parser.COMMANDS)
 
 
 def test_the_page_shows_the_help_as_it_is(
@@ -686,42 +755,6 @@ def test_output_that_cannot_be_written_is_told(beside: ScriptedServer) -> None:
     assert ended.stderr.count("\n") == 1
 
 
-# --- Ctrl-C before there is a command -----------------------------------------------------------
-
-SCRIPT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"][
-    "elector-thread"
-]
-
-
-@pytest.mark.parametrize("module", ["elector_thread", "requests", "elector_thread.cli.bare"])
-def test_ctrl_c_while_it_is_being_imported_is_quiet(tmp_path: Path, module: str) -> None:
-    # not measured: whatever measures imports the package before the script's first line
-    env = {k: v for k, v in environment().items() if not k.startswith("COVERAGE_")}
-    source, _, function = SCRIPT.partition(":")
-    # loaded by the interpreter itself, before the console script's first line
-    (tmp_path / "sitecustomize.py").write_text(
-        "import signal, sys\n"
-        "class Interrupts:\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == {module!r}:\n"
-        "            signal.raise_signal(signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Interrupts())\n"
-    )
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sys; from {source} import {function}; sys.exit({function}())",
-            "-h",
-        ],
-        env={**env, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
-
-
 # --- the bare install -------------------------------------------------------------------------
 
 
@@ -760,12 +793,25 @@ def in_bare(python: str, *arguments: str, **env: str) -> subprocess.CompletedPro
     )
 
 
-def test_without_the_extra_it_says_how_to_install_it(bare_python: str) -> None:
-    ended = in_bare(bare_python, "up", "--whatever")
+@pytest.mark.parametrize("arguments", [["up"], ["elect", "pod-a"], ["fault", "--list"]])
+def test_without_the_extra_it_says_how_to_install_it(
+    bare_python: str, arguments: list[str]
+) -> None:
+    ended = in_bare(bare_python, *arguments)
     assert ended.returncode == 2
     assert ended.stderr == (
-        "elector-thread up: needs more packages: pip install 'elector-thread[cli]'\n"
+        f"elector-thread {arguments[0]}: needs h11, starlette, uvicorn: "
+        f"pip install 'elector-thread[cli]'\n"
     )
+
+
+@pytest.mark.parametrize("command", parser.LOCAL_COMMANDS)
+def test_without_the_extra_the_help_is_complete(
+    bare_python: str, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([command, "--help"]) == 0
+    ended = in_bare(bare_python, command, "--help")
+    assert (ended.returncode, ended.stdout) == (0, capsys.readouterr().out)
 
 
 def test_the_commands_for_the_pod_need_no_extra(bare_python: str, local: LocalElector) -> None:
@@ -781,7 +827,7 @@ def test_the_commands_for_the_pod_need_no_extra(bare_python: str, local: LocalEl
 def test_nothing_slow_is_imported_for_an_exit_code(beside: ScriptedServer) -> None:
     code = (
         "import sys; from elector_thread.cli import main; main(['is-leader']);"
-        "print(sorted({'typer', 'rich', 'starlette', 'uvicorn'} & set(sys.modules)))"
+        "print(sorted({'rich', 'starlette', 'uvicorn', 'h11'} & set(sys.modules)))"
     )
     env = environment(ELECTOR_GET_URL=beside.get_url)
     beside.leader = OTHER

@@ -51,12 +51,12 @@ def pid_in(line: str) -> int:
 def test_runs_only_while_leading(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", "sh", "-c", WORK)
-    run.expect("waiting to lead as pod-a")
+    run.expect("waiting for leadership as pod-a")
     local.elect(US)
     first = pid_in(run.expect("up "))
     local.elect(OTHER)
     run.expect("got TERM")
-    run.expect("waiting to lead again")
+    run.expect("; waiting for leadership")
     assert not is_alive(first)
     local.elect(US)
     second = pid_in(run.expect("up ", count=2))
@@ -79,7 +79,7 @@ def test_never_two_copies_even_when_leadership_returns_while_the_old_one_dies(
     run = spawn("run", "--grace", "0.4", "--", "sh", "-c", script, str(tmp_path))
     first, kid = pid_in(run.expect("up ")), pid_in(run.expect("kid "))
     local.elect(OTHER)
-    run.expect("SIGTERM to sh")
+    run.expect("sending SIGTERM to sh")
     local.elect(US)
     assert is_alive(first), "it ignores SIGTERM"
     run.expect("SIGKILL")
@@ -87,7 +87,7 @@ def test_never_two_copies_even_when_leadership_returns_while_the_old_one_dies(
     assert not is_alive(first)
     assert not is_alive(kid)
     local.elect(OTHER)
-    run.expect("waiting to lead again", count=2)
+    run.expect("; waiting for leadership", count=2)
     wait_gone(second, second_kid)
     assert not run._with("TWICE")
     run.send(signal.SIGTERM)
@@ -103,7 +103,7 @@ def test_ends_the_command_when_contact_is_lost(spawn: Spawn) -> None:
     lost = time.monotonic()
     run.expect("got TERM")
     assert time.monotonic() - lost < 3
-    run.expect("waiting to lead again")
+    run.expect("; waiting for leadership")
     assert not is_alive(pid)
 
 
@@ -140,8 +140,8 @@ def test_restarts_a_command_that_fails_with_a_growing_pause(
 ) -> None:
     local.elect(US)
     run = spawn("run", "--", "sh", "-c", "exit 4")
-    run.expect("sh ended (exit code 4); again in 1 s")
-    run.expect("sh ended (exit code 4); again in 2 s")
+    run.expect("sh ended (exit code 4); restarting in 1 s")
+    run.expect("sh ended (exit code 4); restarting in 2 s")
     run.send(signal.SIGINT)
     assert run.end() == 128 + signal.SIGINT, "a pause ends with the run"
 
@@ -161,7 +161,7 @@ def test_a_suspended_run_suspends_the_command(local: LocalElector, spawn: Spawn)
 def test_suspended_while_it_waits_it_waits_on(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", "sh", "-c", WORK)
-    run.expect("waiting to lead")
+    run.expect("waiting for leadership")
     run.send(signal.SIGTSTP)
     until(lambda: state_of(run.pid) == "T")
     local.elect(US)
@@ -187,7 +187,7 @@ def test_what_slept_through_the_end_of_a_leadership_runs_no_further_step(
     local.elect(OTHER)
     until(lambda: time.monotonic() - asleep > 0.8, "the leadership to run out")
     run.send(signal.SIGCONT)
-    run.expect("waiting to lead again")
+    run.expect("; waiting for leadership")
     assert steps.read_bytes() == taken
     assert not is_alive(pid)
 
@@ -215,7 +215,7 @@ def test_a_program_that_was_fine_at_the_start_is_told_when_it_is_not_any_more(
 ) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", str(program))
-    run.expect("waiting to lead")
+    run.expect("waiting for leadership")
     harm(program)
     local.elect(US)
     run.expect(f"cannot run '{program}': {says}")
@@ -239,8 +239,8 @@ def test_what_the_machine_lacks_for_the_moment_is_tried_again(
     run.expect("started app")
     leave_free(run.pid, 3)
     os.kill(pid, signal.SIGKILL)
-    run.expect("app ended (SIGKILL); again in 1 s")
-    run.expect("Too many open files; again in 2 s")
+    run.expect("app ended (SIGKILL); restarting in 1 s")
+    run.expect("Too many open files; restarting in 2 s")
     leave_free(run.pid, 100)
     run.expect("up ", count=2)
     run.send(signal.SIGTERM)
@@ -286,17 +286,17 @@ def test_a_stopped_supervisor_cannot_keep_the_command_alive(
     local.elect(OTHER)
     wait_gone(kid)
     run.send(signal.SIGCONT)
-    run.expect("waiting to lead again")
+    run.expect("; waiting for leadership")
     assert not is_alive(child)
 
 
-def test_says_so_when_the_sentinel_is_killed(local: LocalElector, spawn: Spawn) -> None:
+def test_says_so_when_the_watchdog_is_killed(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", "sh", "-c", WORK)
-    run.expect("waiting to lead")
-    (sentinel,) = children_of(run.pid)
-    os.kill(sentinel, signal.SIGKILL)
-    run.expect("sentinel was killed")
+    run.expect("waiting for leadership")
+    (watchdog,) = children_of(run.pid)
+    os.kill(watchdog, signal.SIGKILL)
+    run.expect("watchdog was killed")
     local.elect(US)
     run.expect("up ")
     run.send(signal.SIGTERM)

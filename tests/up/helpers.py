@@ -30,7 +30,7 @@ echo pid $! >&1; echo pid $$
 while :; do wait; done
 """
 
-ENTRY = "import sys; from elector_thread_command import main; sys.exit(main())"
+ENTRY = "import sys; from elector_thread.cli import main; sys.exit(main())"
 
 
 def elector_thread(*arguments: str) -> list[str]:
@@ -149,4 +149,4 @@ def pids(up: Up, count: int) -> dict[int, str]:
 
 def leaders(up: Up, count: int) -> list[str]:
     """The first ones that were elected, in their order."""
-    return [match[1] for match in up.matches(r"^elector-thread +\| (?!nobody)(\S+) leads$", count)]
+    return [match[1] for match in up.matches(r"^elector-thread +\| (\S+) leads$", count)]

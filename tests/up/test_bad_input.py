@@ -26,19 +26,29 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--replicas", "0", "--", "true"], "--replicas: expected 1 to 50, got 0"),
-        (["--replicas", "three", "--", "true"], "'--replicas'"),
+        (
+            ["--replicas", "0", "--", "true"],
+            "--replicas: expected a whole number from 1 to 50, got '0'",
+        ),
+        (
+            ["--replicas", "three", "--", "true"],
+            "--replicas: expected a whole number from 1 to 50, got 'three'",
+        ),
         (["--replicas", "3"], "need a command"),
         (["--restart"], "need a command"),
-        (["--rolling", "0", "--", "true"], "--rolling: expected 0.1 to 86400, got 0"),
+        (
+            ["--rolling", "0", "--", "true"],
+            "--rolling: expected a number from 0.1 to 86400, got '0'",
+        ),
         (["--rolling", "nan", "--", "true"], "--rolling"),
-        (["--grace", "-1", "--", "true"], "--grace: expected 0 to 3600, got -1"),
+        (["--grace", "-1", "--", "true"], "--grace: expected a number from 0 to 3600, got '-1'"),
         (["--grace", "inf", "--", "true"], "--grace"),
-        (["--port", "65536"], "--port: expected 0 to 65535, got 65536"),
+        (["--port", "65536"], "--port: expected a whole number from 0 to 65535, got '65536'"),
         (["--name", "My_App", "--", "true"], "--name: expected lower-case letters"),
         (["--", "no-such-program"], "cannot run 'no-such-program'"),
         (["--", "/etc"], "cannot run '/etc'"),
         (["--nonsense"], "--nonsense"),
+        (["sleep", "3"], "put '--' before the command: elector-thread up -- sleep 3"),
     ],
 )
 def test_up(capfd: pytest.CaptureFixture[str], arguments: list[str], complaint: str) -> None:
@@ -62,7 +72,7 @@ def test_up_on_a_port_in_use() -> None:
 
     assert line == (
         f"elector-thread up: port {port} is in use; "
-        f"choose another with --port, or any with --port 0\n"
+        f"choose another with --port, or --port 0 for any free port\n"
     )
 
 
@@ -99,7 +109,7 @@ def test_up_with_a_script_that_has_no_interpreter(tmp_path: Path) -> None:
         (["fault", "mute", "--seconds", "-1"], "seconds: expected more than 0"),
         (["fault"], "expected a KIND, --clear or --list"),
         (["fault", "mute", "--list"], "expected a KIND, --clear or --list"),
-        (["fault", "--clear", "--seconds", "3"], "--seconds belongs to"),
+        (["fault", "--clear", "--seconds", "3"], "--seconds applies only when"),
     ],
 )
 def test_elect_and_fault(

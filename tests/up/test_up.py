@@ -69,7 +69,7 @@ def test_the_oldest_leads_for_life_and_then_the_next() -> None:
         for dead in (1, 2):
             oldest = leaders(up, dead)[-1]
             os.kill(replicas.pop(oldest), signal.SIGKILL)
-            up.line(rf"{oldest} has died \(SIGKILL\)", stderr=True)
+            up.line(rf"{oldest} failed \(SIGKILL\)", stderr=True)
             assert leaders(up, dead + 1)[-1] in replicas
 
 
@@ -78,7 +78,7 @@ def test_a_follower_that_dies_changes_nothing() -> None:
         (first,) = leaders(up, 1)
         (pid,) = (pid for pid, name in pids(up, 2).items() if name != first)
         os.kill(pid, signal.SIGKILL)
-        up.line("has died", stderr=True)
+        up.line("failed", stderr=True)
         up.interrupt()
 
     assert len([line for line in up.lines if line.endswith(" leads")]) == 1
@@ -210,7 +210,7 @@ def test_faults_reach_the_processes(run: Callable[..., str]) -> None:
 
         assert run("fault", "freeze", "--replica", second) == f"freeze: {second}\n"
         until(lambda: state_of(replicas[second], "State").startswith("T"), "it to stand still")
-        assert f"on now: freeze: {second}" in run("fault", "--list")
+        assert f"active: freeze: {second}" in run("fault", "--list")
         assert run("fault", "--clear") == "1 fault cleared\n"
         until(lambda: state_of(replicas[second], "State").startswith("S"), "it to go on")
 
