@@ -54,7 +54,7 @@ def on_terminal(mark: str, no_colour: str) -> bytes:
     with begin(mark, theirs, no_colour) as demo, os.fdopen(ours, "rb") as screen:
         os.close(theirs)
         seen = b""
-        while b" | I lead now" not in seen:
+        while b" | gained leadership" not in seen:
             seen += screen.readline()
         os.killpg(demo.pid, signal.SIGINT)
         with suppress(OSError):  # EIO: nobody has it open any more
