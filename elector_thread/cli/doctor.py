@@ -242,7 +242,7 @@ def _check_identity(settings: Settings, env: Mapping[str, str], leader: str | No
     if variable and variable != host:
         message = f"the identity is {identity}; HOSTNAME is {variable}, the host name is {host}"
         return Finding(NOTE, "identity", message, "the elector uses the host name")
-    return Finding(OK, "identity", f"{identity}, the host name, which the elector uses")
+    return Finding(OK, "identity", f"{identity}, which is the host name that the elector uses")
 
 
 def _rename(is_set: bool, matches_host: bool) -> str:

@@ -82,8 +82,8 @@ def _command_list() -> str:
             f"on your machine (pip install '{EXTRA}'):",
             *_listed(LOCAL_COMMANDS),
             "",
-            "Settings come from the environment, as for the library: ELECTOR_GET_URL and",
-            "ELECTOR_SSE_URL from the platform, ELECTOR_THREAD_IDENTITY and so on from you.",
+            "Settings come from the environment, as for the library. The platform sets",
+            "ELECTOR_GET_URL and ELECTOR_SSE_URL; your own are ELECTOR_THREAD_IDENTITY etc.",
         ]
     )
 

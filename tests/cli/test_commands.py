@@ -347,7 +347,7 @@ def test_doctor_before_the_first_election(
     assert "HOSTNAME is" in dict(found["note"])["identity"]
     monkeypatch.setenv("HOSTNAME", socket.gethostname())
     code, found = examine()
-    assert "the host name, which the elector uses" in dict(found["ok"])["identity"]
+    assert "the host name that the elector uses" in dict(found["ok"])["identity"]
 
 
 def test_doctor_compares_the_stream_with_the_answer(
