@@ -1,4 +1,4 @@
-"""`status`, `is-leader`, `watch` and `doctor`; what is refused; the install without the extra."""
+"""`status`, `is-leader`, `watch` and `doctor`; invalid arguments; the install without the extra."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedS
 
 
 def of_the_pod() -> dict[str, str]:
-    """What `beside` has put into the environment about the elector, for a process of its own."""
+    """The variables about the elector that `beside` has set, for a process of its own."""
     return {name: os.environ[name] for name in os.environ if name.startswith("ELECTOR_")}
 
 
@@ -54,7 +54,7 @@ def of_the_pod() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("leader", "code", "complaint"),
+    ("leader", "code", "message"),
     [(US, 0, ""), (OTHER, 1, ""), (None, 2, "the elector has no election result yet")],
 )
 def test_is_leader_answers_by_exit_code_with_exactly_one_get(
@@ -62,18 +62,18 @@ def test_is_leader_answers_by_exit_code_with_exactly_one_get(
     capsys: pytest.CaptureFixture[str],
     leader: str | None,
     code: int,
-    complaint: str,
+    message: str,
 ) -> None:
     beside.leader = leader
     assert main(["is-leader"]) == code
     assert [head.splitlines()[0] for head in beside.heads] == ["GET / HTTP/1.1"]
     out, err = capsys.readouterr()
     assert out == ""
-    assert complaint in err
-    assert err.count("\n") == (1 if complaint else 0)
+    assert message in err
+    assert err.count("\n") == (1 if message else 0)
 
 
-def test_is_leader_says_why_nothing_is_known(
+def test_is_leader_gives_the_reason_for_unknown(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beside.close()
@@ -92,7 +92,7 @@ def test_is_leader_asks_about_the_pod_whatever_the_scope(
     assert main(["is-leader"]) == 0
 
 
-def test_status_for_people_and_for_programs(
+def test_status_as_text_and_as_json(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beside.leader = OTHER
@@ -107,15 +107,13 @@ def test_status_for_people_and_for_programs(
     assert (found["state"], found["leader"], found["identity"]) == ("follower", OTHER, US)
 
 
-def test_status_says_that_it_is_this_pod_that_leads(
-    beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_marks_this_pod(beside: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
     beside.leader = US
     assert main(["status"]) == 0
     assert f"{US} (this pod)\n" in capsys.readouterr().out
 
 
-def test_status_without_an_answer_is_complete_all_the_same(
+def test_status_is_complete_without_an_answer(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beside.close()
@@ -141,7 +139,7 @@ def test_watch_prints_a_line_for_each_change_and_ends_with_ctrl_c(
     assert not watch._with("Traceback")
 
 
-def test_watch_ends_quietly_when_nobody_reads_any_more(local: LocalElector, spawn: Spawn) -> None:
+def test_watch_ends_quietly_when_its_reader_is_gone(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     watch = spawn("watch", stderr=subprocess.PIPE)
     watch.expect("follower")
@@ -173,7 +171,7 @@ def test_watch_draws_a_table_on_a_terminal(local: LocalElector, no_colour: bool)
 def examine(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[], tuple[int, dict[str, list[tuple[str, str]]]]]:
-    """Runs ``doctor --json``: its code, and by level what each check said."""
+    """Runs ``doctor --json``; returns its exit code, and the findings by level."""
 
     def examine() -> tuple[int, dict[str, list[tuple[str, str]]]]:
         code = main(["doctor", "--json"])
@@ -191,7 +189,7 @@ def examine(
 Examine = Callable[[], tuple[int, dict[str, list[tuple[str, str]]]]]
 
 
-def test_doctor_finds_all_well(beside: ScriptedServer, examine: Examine) -> None:
+def test_doctor_finds_no_problems(beside: ScriptedServer, examine: Examine) -> None:
     beside.leader = US
     code, found = examine()
     assert code == 0
@@ -199,7 +197,7 @@ def test_doctor_finds_all_well(beside: ScriptedServer, examine: Examine) -> None
     assert [check for check, _ in found["ok"]] == ["environment", "GET", "stream", "identity"]
 
 
-ILLS = {
+PROBLEMS = {
     "not configured": ({"ELECTOR_GET_URL": "", "ELECTOR_SSE_URL": ""}, "spec.leaderElection: true"),
     "bad number": ({"ELECTOR_THREAD_GRACE_PERIOD": "x"}, "ELECTOR_THREAD_GRACE_PERIOD: expected"),
     "misspelt": ({"ELECTOR_THREAD_GRACE_PERIODE": "9"}, "rename it to ELECTOR_THREAD_GRACE_PERIOD"),
@@ -214,8 +212,8 @@ ILLS = {
 }
 
 
-@pytest.mark.parametrize(("variables", "says"), ILLS.values(), ids=ILLS)
-def test_doctor_names_what_is_wrong_and_what_mends_it(
+@pytest.mark.parametrize(("variables", "says"), PROBLEMS.values(), ids=PROBLEMS)
+def test_doctor_finds_a_problem_and_its_remedy(
     beside: ScriptedServer,
     examine: Examine,
     monkeypatch: pytest.MonkeyPatch,
@@ -231,7 +229,7 @@ def test_doctor_names_what_is_wrong_and_what_mends_it(
     assert len(found["problem"]) == 1
 
 
-def test_doctor_sees_that_nobody_listens(beside: ScriptedServer, examine: Examine) -> None:
+def test_doctor_reports_a_refused_connection_once(beside: ScriptedServer, examine: Examine) -> None:
     beside.close()
     code, found = examine()
     assert code == 1
@@ -239,7 +237,9 @@ def test_doctor_sees_that_nobody_listens(beside: ScriptedServer, examine: Examin
     assert "spec.leaderElection: true" in found["problem"][0][1]
 
 
-def test_doctor_sees_that_the_stream_is_none(beside: ScriptedServer, examine: Examine) -> None:
+def test_doctor_reports_json_instead_of_a_stream_as_a_wrong_url(
+    beside: ScriptedServer, examine: Examine
+) -> None:
     beside.on_stream = lambda connection: connection.send(answer(result(OTHER)))
     beside.leader = OTHER
     code, found = examine()
@@ -260,7 +260,7 @@ def test_doctor_does_not_wait_for_a_silent_stream(
     assert "open but silent for 0.2 s" in found["problem"][0][1]
 
 
-def test_doctor_knows_of_a_proxy_and_of_the_scope(
+def test_doctor_reports_a_proxy_and_the_scope(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside.leader = US
@@ -275,7 +275,7 @@ def test_doctor_knows_of_a_proxy_and_of_the_scope(
     assert ("workers" in dict(found["ok"])) is True
 
 
-def test_doctor_says_when_no_proxy_exempts_the_elector(
+def test_doctor_reports_that_no_proxy_exempts_the_elector(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside.leader = US
@@ -293,7 +293,7 @@ def test_doctor_says_when_no_proxy_exempts_the_elector(
         (["ELECTOR_SSE_URL"], "ELECTOR_SSE_URL is not set"),
     ],
 )
-def test_doctor_says_what_an_elector_without_a_stream_means(
+def test_doctor_explains_what_a_missing_stream_means(
     beside: ScriptedServer,
     examine: Examine,
     monkeypatch: pytest.MonkeyPatch,
@@ -308,11 +308,11 @@ def test_doctor_says_what_an_elector_without_a_stream_means(
     assert code == 0
     assert says in dict(found["note"])["environment"]
     assert "noticed only at the next poll" in dict(found["note"])["environment"]
-    assert "stream" not in dict(found["ok"]), "there is none to look at"
+    assert "stream" not in dict(found["ok"]), "there is no stream to check"
     assert beside.stream_requests == 0
 
 
-def test_doctor_knows_that_there_may_be_nobody_to_ask(
+def test_doctor_accepts_that_no_elector_is_configured(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ELECTOR_GET_URL", "ELECTOR_SSE_URL"):
@@ -324,7 +324,7 @@ def test_doctor_knows_that_there_may_be_nobody_to_ask(
     assert beside.connections == 0
 
 
-def test_doctor_leaves_a_variable_alone_that_resembles_no_setting(
+def test_doctor_ignores_a_variable_that_resembles_no_setting(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside.leader = US
@@ -370,7 +370,7 @@ def test_doctor_reads_the_events(beside: ScriptedServer, examine: Examine) -> No
     assert "sends events that cannot be read" in dict(found["problem"])["stream"]
 
 
-def test_doctor_knows_a_cure_for_an_elector_that_hangs(
+def test_doctor_has_a_remedy_for_an_elector_that_hangs(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "0.2")
@@ -402,7 +402,7 @@ def test_doctor_reports_one_cause_once(
     assert [check for check, _ in found["problem"]] == ["GET"]
 
 
-def test_doctor_checks_a_stream_on_another_server_all_the_same(
+def test_doctor_checks_a_stream_on_another_server_even_if_get_fails(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
@@ -416,16 +416,14 @@ def test_doctor_checks_a_stream_on_another_server_all_the_same(
     assert "ELECTOR_SSE_URL is probably wrong" in dict(found["problem"])["stream"]
 
 
-def test_doctor_knows_a_cure_for_another_ones_address(
-    beside: ScriptedServer, examine: Examine
-) -> None:
+def test_doctor_has_a_remedy_for_a_wrong_address(beside: ScriptedServer, examine: Examine) -> None:
     beside.on_get = lambda connection: connection.send(HTML)
     code, found = examine()
     assert code == 1
     assert "set ELECTOR_GET_URL to the elector's own address" in dict(found["problem"])["GET"]
 
 
-def test_doctor_knows_a_cure_for_a_name_that_nobody_knows(
+def test_doctor_has_a_remedy_for_an_unknown_host(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_: object, **__: object) -> None:
@@ -441,7 +439,7 @@ def test_doctor_knows_a_cure_for_a_name_that_nobody_knows(
 
 
 @pytest.mark.parametrize("no_colour", [False, True])
-def test_doctor_shows_on_a_terminal_what_is_well(beside: ScriptedServer, no_colour: bool) -> None:
+def test_doctor_uses_colours_on_a_terminal(beside: ScriptedServer, no_colour: bool) -> None:
     beside.leader = US
     plain = {"NO_COLOR": "1"} if no_colour else {}
     env = environment(**of_the_pod(), HOSTNAME=US, TERM="xterm", **plain)
@@ -526,7 +524,7 @@ def test_servers_of_other_applications_are_not_counted(
     assert not list(found_in.running_workers(ELECTOR, tmp_path))
 
 
-# --- what is refused -------------------------------------------------------------------------
+# --- invalid arguments -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -584,7 +582,7 @@ def test_the_help_of_a_command_names_it(capsys: pytest.CaptureFixture[str], comm
         ("kubectl exec pod -- ls", "-- kubectl exec pod -- ls"),
     ],
 )
-def test_run_tells_where_the_dashes_belong(
+def test_run_shows_where_the_dashes_are_missing(
     capsys: pytest.CaptureFixture[str], arguments: str, meant: str
 ) -> None:
     assert main(["run", *shlex.split(arguments)]) == 2
@@ -594,7 +592,7 @@ def test_run_tells_where_the_dashes_belong(
     )
 
 
-def test_a_complaint_names_the_command_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--bogus"]) == 2
     assert capsys.readouterr().err == (
         "elector-thread status: unrecognized arguments: --bogus; see elector-thread status --help\n"
@@ -605,7 +603,7 @@ def test_a_complaint_names_the_command_it_is_about(capsys: pytest.CaptureFixture
     )
 
 
-def test_a_bad_value_is_told_as_the_page_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_shows_the_error_for_a_bad_value(capsys: pytest.CaptureFixture[str]) -> None:
     main(["run", "--grace", "soon", "--", "celery", "-A", "app", "beat"])
     assert f"echo $?\n{capsys.readouterr().err}2\n" in PAGE.read_text()
 
@@ -631,7 +629,7 @@ def test_the_page_unsets_all_that_the_platform_sets(
     ("program", "code"),
     [("no-such-program", 127), ("/no/such/program", 127), ("/etc/passwd", 126), ("", 127)],
 )
-def test_a_program_that_cannot_run_is_told_at_once(
+def test_a_program_that_cannot_run_is_reported_at_once(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str], program: str, code: int
 ) -> None:
     assert main(["run", "--", program]) == code
@@ -675,13 +673,13 @@ def run_closed(redirections: str, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-def test_a_complaint_for_a_closed_stderr_goes_nowhere_else(beside: ScriptedServer) -> None:
+def test_an_error_with_a_closed_stderr_does_not_go_to_stdout(beside: ScriptedServer) -> None:
     beside.leader = None
     done = run_closed("2>&-", "is-leader", "-v")
     assert (done.returncode, done.stdout) == (2, "unknown\n")
 
 
-def test_a_closed_stdout_is_no_matter_where_nothing_is_to_be_said(beside: ScriptedServer) -> None:
+def test_a_closed_stdout_does_not_matter_to_a_silent_command(beside: ScriptedServer) -> None:
     beside.leader = US
     done = run_closed(">&-", "is-leader")
     assert (done.returncode, done.stderr) == (0, "")
@@ -690,9 +688,7 @@ def test_a_closed_stdout_is_no_matter_where_nothing_is_to_be_said(beside: Script
 @pytest.mark.parametrize(
     "arguments", [["status"], ["status", "--json"], ["watch"], ["doctor"], ["fault", "--list"]]
 )
-def test_a_closed_stdout_is_output_that_cannot_be_written(
-    beside: ScriptedServer, arguments: list[str]
-) -> None:
+def test_a_closed_stdout_is_an_output_error(beside: ScriptedServer, arguments: list[str]) -> None:
     beside.leader = US
     done = run_closed(">&-", *arguments)
     expected = f"elector-thread {arguments[0]}: cannot write the output: it is closed\n"
@@ -702,7 +698,9 @@ def test_a_closed_stdout_is_output_that_cannot_be_written(
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["status", "--help"], ["up", "--help"]]
 )
-def test_help_that_cannot_be_written_is_told(beside: ScriptedServer, arguments: list[str]) -> None:
+def test_help_on_a_full_disk_is_an_output_error(
+    beside: ScriptedServer, arguments: list[str]
+) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     done = run_closed("> /dev/full", *arguments)
@@ -712,7 +710,9 @@ def test_help_that_cannot_be_written_is_told(beside: ScriptedServer, arguments: 
 
 
 @pytest.mark.parametrize("arguments", [["fault", "--list"], ["up", "--help"], ["status", "--help"]])
-def test_nobody_reads_any_more(beside: ScriptedServer, arguments: list[str]) -> None:
+def test_a_reader_that_is_gone_ends_a_command_quietly(
+    beside: ScriptedServer, arguments: list[str]
+) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -727,9 +727,7 @@ def test_nobody_reads_any_more(beside: ScriptedServer, arguments: list[str]) -> 
 
 
 @pytest.mark.parametrize("command", ["status", "is-leader"])
-def test_why_there_is_no_answer_is_one_line_beside_no_log(
-    beside: ScriptedServer, command: str
-) -> None:
+def test_a_missing_answer_gives_one_line_and_no_log(beside: ScriptedServer, command: str) -> None:
     beside.close()
     done = run_closed("", command)
     assert done.returncode == 2
@@ -738,7 +736,7 @@ def test_why_there_is_no_answer_is_one_line_beside_no_log(
     )
 
 
-def test_output_that_cannot_be_written_is_told(beside: ScriptedServer) -> None:
+def test_output_on_a_full_disk_is_an_output_error(beside: ScriptedServer) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with Path("/dev/full").open("w") as full:

@@ -1,4 +1,4 @@
-"""`run`: only while leading, never twice, nothing left behind."""
+"""`run`: only while leading, one copy at a time, no process left behind."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_suspended_run_suspends_the_command(local: LocalElector, spawn: Spawn)
     assert run.end() == 128 + signal.SIGTERM
 
 
-def test_suspended_while_it_waits_it_waits_on(local: LocalElector, spawn: Spawn) -> None:
+def test_suspending_it_while_it_waits_does_no_harm(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", "sh", "-c", WORK)
     run.expect("waiting for leadership")
@@ -171,7 +171,7 @@ def test_suspended_while_it_waits_it_waits_on(local: LocalElector, spawn: Spawn)
     assert run.end() == 5
 
 
-def test_what_slept_through_the_end_of_a_leadership_runs_no_further_step(
+def test_a_command_suspended_past_the_end_of_leadership_runs_no_further_step(
     local: LocalElector, spawn: Spawn, tmp_path: Path
 ) -> None:
     quick = {"ELECTOR_THREAD_REQUEST_TIMEOUT": "0.3", "ELECTOR_THREAD_GRACE_PERIOD": "0.6"}
@@ -205,7 +205,7 @@ def program(tmp_path: Path) -> Path:
     ],
     ids=["removed", "overwritten"],
 )
-def test_a_program_that_was_fine_at_the_start_is_told_when_it_is_not_any_more(
+def test_a_program_that_disappears_after_the_start_is_reported(
     local: LocalElector,
     spawn: Spawn,
     program: Path,
@@ -230,9 +230,7 @@ def leave_free(pid: int, count: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (least, most))
 
 
-def test_what_the_machine_lacks_for_the_moment_is_tried_again(
-    local: LocalElector, spawn: Spawn, program: Path
-) -> None:
+def test_a_temporary_shortage_is_retried(local: LocalElector, spawn: Spawn, program: Path) -> None:
     local.elect(US)
     run = spawn("run", "--", str(program))
     pid = pid_in(run.expect("up "))
@@ -247,7 +245,7 @@ def test_what_the_machine_lacks_for_the_moment_is_tried_again(
     assert run.end() == 128 + signal.SIGTERM
 
 
-def test_it_is_not_over_while_nobody_can_tell_whether_something_is_left(
+def test_it_waits_while_remaining_processes_cannot_be_listed(
     local: LocalElector, spawn: Spawn
 ) -> None:
     local.elect(US)
@@ -290,7 +288,7 @@ def test_a_stopped_supervisor_cannot_keep_the_command_alive(
     assert not is_alive(child)
 
 
-def test_says_so_when_the_watchdog_is_killed(local: LocalElector, spawn: Spawn) -> None:
+def test_reports_that_the_watchdog_was_killed(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", "sh", "-c", WORK)
     run.expect("waiting for leadership")
@@ -311,9 +309,7 @@ def test_leaves_no_process_when_it_ends(local: LocalElector, spawn: Spawn) -> No
     wait_gone(kid, *others)
 
 
-def test_a_reader_that_stopped_reading_holds_nothing_up(
-    local: LocalElector, spawn: Spawn, tmp_path: Path
-) -> None:
+def test_a_full_pipe_does_not_block_it(local: LocalElector, spawn: Spawn, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
     try:
@@ -334,7 +330,7 @@ def test_a_reader_that_stopped_reading_holds_nothing_up(
     os.close(write)
 
 
-def test_closed_standard_streams_confuse_nobody(local: LocalElector) -> None:
+def test_closed_standard_streams_do_no_harm(local: LocalElector) -> None:
     local.elect(US)
     env = environment(**local.environ, ELECTOR_THREAD_IDENTITY=US)
     shell = 'exec "$0" -m elector_thread run --no-restart -- sh -c "exit 6" <&- >&- 2>&-'
@@ -386,7 +382,7 @@ def can_unshare() -> bool:
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a pid namespace")
 def test_as_process_1_it_reaps_orphans(local: LocalElector) -> None:
-    """The orphans have sessions of their own, so nobody else takes care of them."""
+    """The orphans have sessions of their own, so only process 1 reaps them."""
     local.elect(US)
     script = (
         "for i in 1 2 3; do (setsid perl -e 1 &); done; n=0;"

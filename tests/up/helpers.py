@@ -1,4 +1,4 @@
-"""What the tests of processes share: waiting for lines and for ends, never for time."""
+"""Helpers for tests of processes: they wait for lines and for ends, not for time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from threading import Condition, Thread
 from typing import IO, Self
 
 PATIENCE = 15.0
-"""Seconds for anything to happen, on a busy machine."""
+"""Seconds for each event that a test waits for, on a busy machine."""
 
 GRACE = 1.0
-"""Seconds for each way of ending what still runs at a test's end."""
+"""Seconds for each way to end processes that still run at the end of a test."""
 
 SLEEPER = ["sh", "-c", "echo pid $$; exec sleep 300"]
 POD = r"app-([bcdfghjklmnpqrstvwxz2456789]{6})-([bcdfghjklmnpqrstvwxz2456789]{5})"
@@ -131,7 +131,7 @@ class Up:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):  # the second one hurries
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):  # the second one kills
             if self.process.poll() is None:
                 self.signal(number)
                 with suppress(subprocess.TimeoutExpired):

@@ -24,7 +24,7 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (
             ["--replicas", "0", "--", "true"],
@@ -51,12 +51,12 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["sleep", "3"], "put '--' before the command: elector-thread up -- sleep 3"),
     ],
 )
-def test_up(capfd: pytest.CaptureFixture[str], arguments: list[str], complaint: str) -> None:
-    assert complaint in refused(capfd, "up", *arguments)
+def test_up(capfd: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert message in refused(capfd, "up", *arguments)
 
 
 def refused_in_a_process(*arguments: str) -> str:
-    """The same where the command comes as far as to fork."""
+    """The same in a process, for arguments with which the command forks."""
     done = subprocess.run(
         elector_thread("up", *arguments), capture_output=True, text=True, timeout=20
     )
@@ -76,7 +76,7 @@ def test_up_on_a_port_in_use() -> None:
     )
 
 
-def test_up_where_it_cannot_tell_other_terminals_of_itself(
+def test_up_where_it_cannot_publish_its_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "none"))
@@ -99,7 +99,7 @@ def test_up_with_a_script_that_has_no_interpreter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["elect", "pod-a"], "no local elector is running"),
         (["elect"], "elect"),
@@ -113,19 +113,19 @@ def test_up_with_a_script_that_has_no_interpreter(tmp_path: Path) -> None:
     ],
 )
 def test_elect_and_fault(
-    capfd: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+    capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert complaint in refused(capfd, *arguments)
+    assert message in refused(capfd, *arguments)
 
 
-def test_what_can_be_broken_is_told_without_an_elector(capfd: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_listed_without_an_elector(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["fault", "--list"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
     assert "freeze   Freeze replica: SIGSTOP" in out
 
 
-def test_a_bad_address_is_told(
+def test_a_bad_address_is_reported(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELECTOR_LOCAL_URL", "https://elsewhere.example/ui")

@@ -1,4 +1,4 @@
-"""A child's whole session ends with it, whoever ends it."""
+"""A child's whole session ends with it."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def test_gives_the_exit_code_and_reaps() -> None:
         os.waitpid(child.pid, os.WNOHANG)
 
 
-def test_a_signal_that_ended_it_is_told_as_shells_do() -> None:
+def test_a_signal_is_reported_as_in_shells() -> None:
     code = Child(["sh", "-c", "kill -9 $$"]).wait(10)
 
     assert code == -9
@@ -96,7 +96,7 @@ def test_the_launcher_becomes_the_command_without_what_python_ignores() -> None:
 
 
 @ONLY_LINUX
-def test_the_launcher_tells_why_it_could_not() -> None:
+def test_the_launcher_reports_a_failed_exec() -> None:
     assert launch(os.getpid(), "/no/such/program") == (127, "", str(errno.ENOENT))
 
 
@@ -147,7 +147,7 @@ def test_what_the_command_leaves_behind_ends_with_it() -> None:
 
 
 @ONLY_LINUX
-def test_a_marked_one_takes_along_who_has_left_the_session() -> None:
+def test_a_mark_identifies_descendants_that_have_left_the_session() -> None:
     environ = {**os.environ, "MARK": f"test-{os.getpid()}"}
     script = "setsid sh -c 'echo $$; exec sleep 300' & read line"
     mark = f"MARK={environ['MARK']}"
@@ -161,7 +161,7 @@ def test_a_marked_one_takes_along_who_has_left_the_session() -> None:
     wait_gone(pid)
 
 
-def test_a_frozen_child_hears_sigterm() -> None:
+def test_a_frozen_child_handles_sigterm() -> None:
     child = Child(["sleep", "300"])
     assert child.send(signal.SIGSTOP)
 

@@ -74,7 +74,7 @@ def test_a_long_line_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
     assert [len(line) for line in lines] == [8192, 8192, 3616, 4]
 
 
-def test_stderr_is_told_apart_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stderr_is_marked_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     with Output(width=5) as output, writer(output, "pod-a") as (stdout, stderr):
         stdout.write(b"fine\n")
         stderr.write(b"not fine\n")

@@ -72,7 +72,7 @@ def test_rolling_starts_the_new_one_first_and_leadership_outlives_sigterm() -> N
     assert successor in set(ups) - {old}
 
 
-def test_rolling_keeps_the_old_one_if_the_new_one_does_not_come_up(tmp_path: Path) -> None:
+def test_rolling_keeps_the_old_one_if_the_new_one_does_not_start(tmp_path: Path) -> None:
     script = 'mkdir "$ONCE/1" 2>/dev/null || exit 3; echo pid $$; exec sleep 300'
     arguments = ["-n", "1", "--rolling", "0.2", "--", "sh", "-c", script]
     with Up(*arguments, ONCE=str(tmp_path)) as up:
@@ -102,7 +102,7 @@ def test_rolling_and_restart_start_no_more_than_were_asked_for() -> None:
         assert [line.split()[0] for line in up.lines if "| pid " in line] == elected
 
 
-def test_rolling_waits_while_there_is_nobody_to_replace() -> None:
+def test_rolling_waits_while_there_is_no_replica() -> None:
     script = "echo pid $$; exit 3"
     with Up("-n", "1", "--rolling", "0.1", "--restart", "--", "sh", "-c", script) as up:
         pids(up, 3)
@@ -111,7 +111,7 @@ def test_rolling_waits_while_there_is_nobody_to_replace() -> None:
     assert [line for line in up.errors if "failed (exit code 3)" not in line] == []
 
 
-def test_restart_tries_on_while_the_program_cannot_be_run(program: Path, tmp_path: Path) -> None:
+def test_restart_retries_while_the_program_cannot_be_run(program: Path, tmp_path: Path) -> None:
     with Up("-n", "1", "--restart", "--", str(program)) as up:
         ((pid, first),) = pids(up, 1).items()
         away = program.rename(tmp_path / "away")
@@ -124,7 +124,7 @@ def test_restart_tries_on_while_the_program_cannot_be_run(program: Path, tmp_pat
         assert up.interrupt() == 130
 
 
-def test_rolling_kills_who_ignores_sigterm() -> None:
+def test_rolling_kills_a_replica_that_ignores_sigterm() -> None:
     with Up("-n", "1", "--rolling", "0.2", "--grace", "0.3", "--", "bash", "-c", STUBBORN) as up:
         (first,) = leaders(up, 1)
         up.line(rf"^{first} +\| asked")

@@ -111,7 +111,7 @@ def test_under_nohup_a_hang_up_ends_nothing() -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams_confuse_nobody(closed: str) -> None:
+def test_closed_standard_streams_do_no_harm(closed: str) -> None:
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
     script = "echo said; echo complained >&2; exit 7"
     command = elector_thread("up", "--port", "0", "-n", "1", "--", "sh", "-c", script)
@@ -134,7 +134,7 @@ def test_a_second_ctrl_c_kills_at_once() -> None:
         wait_gone(*everything)
 
 
-def test_killed_outright_it_takes_everything_along() -> None:
+def test_killed_with_sigkill_it_leaves_no_process() -> None:
     with Up("-n", "2", "--", "bash", "-c", STUBBORN) as up:
         everything = pids(up, 8)
         up.signal(signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_ends_with_its_last_replica(script: str, code: int) -> None:
         assert up.wait() == code
 
 
-def test_ends_in_order_when_nobody_reads_any_more() -> None:
+def test_ends_in_order_when_its_reader_is_gone() -> None:
     script = "echo pid $$; while :; do echo more; sleep 0.05; done"
     command = elector_thread("up", "--port", "0", "-n", "1", "--", "sh", "-c", script)
     pipeline = ["bash", "-c", '"$@" | head -n 5; exit ${PIPESTATUS[0]}', "bash", *command]
@@ -161,7 +161,7 @@ def test_ends_in_order_when_nobody_reads_any_more() -> None:
 
 
 @pytest.mark.parametrize("command", [[], ["--", "sleep", "300"]])
-def test_ends_when_nobody_ever_read(command: list[str]) -> None:
+def test_ends_when_its_reader_never_read(command: list[str]) -> None:
     pipeline = ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash"]
 
     done = subprocess.run(
@@ -190,7 +190,7 @@ def test_one_replica_without_end_breaks_neither_the_others_nor_memory(tmp_path: 
     assert all(re.match(rf"(elector-thread  |{POD}) [|!] ", line) for line in up.lines)
 
 
-def test_alone_it_serves_this_host_until_somebody_else_is_elected(
+def test_alone_it_names_this_host_until_another_name_is_elected(
     run: Callable[..., str],
 ) -> None:
     with Up() as up:
