@@ -137,7 +137,7 @@ def _rows(elections: dict[str, list[list[float]]], machine: str) -> list[Row]:
     return [
         row("sseclient alone", median(heard for (heard,) in elections["sseclient"]), None),
         row("is_leader", median(known for known, _ in elections["elector"]), 2),
-        row("on_elected", median(begun for _, begun in elections["elector"]), 5),
+        row("on_elected", median(begun for _, begun in elections["elector"]), 3.5),
     ]
 
 
@@ -166,7 +166,7 @@ def _listen_by_sseclient(port: int) -> None:
     import requests
     from sseclient import SSEClient
 
-    from elector_thread.wire import normalise
+    from elector_thread._sidecar.events import normalise
 
     def run() -> None:
         response = requests.get(f"http://127.0.0.1:{port}/sse", stream=True)
@@ -182,20 +182,20 @@ def _listen_by_sseclient(port: int) -> None:
 def _listen(port: int) -> None:
     """The library: stamps when the state has flipped, and in the first line of the callback."""
     from elector_thread import Elector
-    from elector_thread.cell import Cell
+    from elector_thread._state.store import Store
 
     base = f"http://127.0.0.1:{port}/"
     intervals = {"poll_interval": 300, "reconcile_interval": 300, "grace_period": 1000}
     elector = Elector(get_url=base, sse_url=f"{base}sse", identity=ME, **intervals)
     known = 0.0
 
-    def assign(cell: Cell, name: str, value: object) -> None:
+    def assign(store: Store, name: str, value: object) -> None:
         nonlocal known
-        object.__setattr__(cell, name, value)
-        if name == "snapshot" and cell.snapshot.lead_until > 0:
+        object.__setattr__(store, name, value)
+        if name == "snapshot" and store.snapshot.lead_until > 0:
             known = time.monotonic()  # after the one assignment with which the state flips
 
-    Cell.__setattr__ = assign  # type: ignore[method-assign,assignment]  # to see that assignment
+    Store.__setattr__ = assign  # type: ignore[method-assign,assignment]  # to see that assignment
 
     def elected() -> None:
         began = time.monotonic()

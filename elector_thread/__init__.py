@@ -1,18 +1,18 @@
-"""elector-thread: run work on exactly one replica, and never be wrong about which.
+"""elector-thread: at most one leader among the replicas, within a bound that you choose.
 
-A daemon thread listens to the platform's elector sidecar and checks it by
-polling; `Elector` says who leads, calls back on changes and guards functions.
+Daemon threads follow the platform's elector sidecar, by its event stream and by polling;
+`Elector` knows which pod is the leader, calls back on changes and guards functions.
 """
 
 import sys
 
+from ._state.leadership import Leadership
+from ._state.model import LeaderChange, State, Status
 from ._version import __version__
 from .default import configure, default_elector, only_on_leader
 from .elector import Elector
 from .errors import ConfigurationError, ElectorError, ElectorUnavailableError, NotLeaderError
 from .guard import SKIPPED
-from .leadership import Leadership
-from .model import LeaderChange, State, Status
 
 __all__ = [
     "SKIPPED",
@@ -31,5 +31,5 @@ __all__ = [
     "only_on_leader",
 ]
 
-if hasattr(sys.modules.get("uwsgi"), "worker_id"):  # inside uWSGI, which forks past Python's hooks
-    from .integrations import uwsgi as _uwsgi  # noqa: F401 - its import is all it takes
+if hasattr(sys.modules.get("uwsgi"), "worker_id"):  # uWSGI forks without Python's hooks
+    from .integrations import uwsgi as _uwsgi  # noqa: F401 - importing it installs its own hook

@@ -3,62 +3,66 @@
 from __future__ import annotations
 
 from threading import RLock
-from typing import Any
+from typing import Unpack
 
-from . import forks
+from ._runtime import forks
 from .elector import Elector
 from .errors import ElectorError
 from .guard import Guard
+from .settings import SIGNATURE, Options
 
 __all__ = ["Default", "configure", "current", "default_elector", "only_on_leader"]
 
 
 class Default:
-    """Keeps one elector, made when it is first asked for. `_lock` protects both attributes.
+    """Keeps one elector, made when it is first needed. `_lock` protects both attributes.
 
-    Re-entrant, since under gevent another greenlet of the same thread may come in.
+    Re-entrant, because under gevent another greenlet of the same thread may enter.
     """
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._elector: Elector | None = None
-        self._handed_out = False
+        self._in_use = False
 
     @property
-    def handed_out(self) -> bool:
-        """Whether the elector is in use already."""
-        return self._handed_out
+    def in_use(self) -> bool:
+        """Whether the elector was handed out and started."""
+        return self._in_use
 
     @property
     def made(self) -> Elector | None:
         """The elector, if it was made already, in use or not."""
         return self._elector
 
-    def configure(self, **settings: Any) -> Elector:
+    def configure(self, **settings: Unpack[Options]) -> Elector:
         """See `elector_thread.configure`."""
         with self._lock:
-            if self._handed_out:
+            if self._in_use or (self._elector is not None and self._elector.was_started):
                 raise ElectorError(
-                    "configure() came too late: the default elector is in use already; "
-                    "call it before the first default_elector() or guarded call"
+                    "configure() was called too late: the process-wide elector is in use "
+                    "already; call it before the first default_elector() or guarded call"
                 )
-            self._elector = Elector(**settings)
+            if self._elector is None:
+                self._elector = Elector(**settings)
+            else:
+                self._elector.reconfigure(**settings)
             return self._elector
 
     def get(self) -> Elector:
         """See `elector_thread.default_elector`."""
-        if self._elector is not None and self._handed_out:
+        if self._elector is not None and self._in_use:
             return self._elector
         with self._lock:
             if self._elector is None:
                 self._elector = Elector()
-            if not self._handed_out:
+            if not self._in_use:
                 self._elector.start()
-                self._handed_out = True
+                self._in_use = True
             return self._elector
 
-    def reset_lock_after_fork(self) -> None:
-        """In a forked child: whoever held the lock is gone."""
+    def renew_lock(self) -> None:
+        """In a forked child: the inherited lock may be held by a thread that is gone."""
         self._lock = RLock()
 
 
@@ -66,15 +70,18 @@ current = Default()
 """The one in force; replaced as a whole by `elector_thread.testing`, never in production."""
 
 
-def configure(**settings: Any) -> Elector:
-    """Give the process-wide elector its settings: those of `Elector`. Returns it, not started.
+def configure(**settings: Unpack[Options]) -> Elector:
+    """Set the settings of the process-wide elector: those of `Elector`. Returns it, not started.
 
-    What is registered on it is told as soon as something starts it: the first
-    `default_elector()` or guarded call. To be called before that, typically where the
-    application starts; raises `ElectorError` afterwards, and `ConfigurationError` for
-    a bad setting.
+    Call it where the application starts, before the first `default_elector()` or guarded
+    call, which start it. A second call replaces the settings; what was registered stays.
+    Raises `ElectorError` if the elector is in use already, and `ConfigurationError` for a
+    bad setting.
     """
     return current.configure(**settings)
+
+
+configure.__signature__ = SIGNATURE  # type: ignore[attr-defined]  # `help` shows every setting
 
 
 def default_elector() -> Elector:
@@ -82,6 +89,6 @@ def default_elector() -> Elector:
     return current.get()
 
 
-forks.in_child(lambda: current.reset_lock_after_fork())
+forks.in_child(lambda: current.renew_lock())
 
 only_on_leader = Guard(default_elector)

@@ -1,4 +1,4 @@
-"""The exceptions users may meet. Values only: this module imports nothing of ours."""
+"""The exceptions that users may meet."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ __all__ = ["ConfigurationError", "ElectorError", "ElectorUnavailableError", "Not
 
 
 class ElectorError(Exception):
-    """Base of every exception this library raises on purpose."""
+    """Base class of the exceptions that this library raises."""
 
 
 class ConfigurationError(ElectorError, ValueError):
-    """A setting is missing or wrong. The message names the setting and what would mend it."""
+    """A setting is missing or wrong. The message names the setting and what to do."""
 
 
 class ElectorUnavailableError(ElectorError):
-    """The elector sidecar did not give an answer that can be used.
+    """The elector sidecar gave no usable answer.
 
-    Raised only where somebody waits for an answer (`Elector.refresh`); the
-    background threads never raise it, they retry.
+    Raised only by calls that wait for an answer (`Elector.refresh`); the background
+    threads retry instead.
     """
 
 
 class NotLeaderError(ElectorError):
-    """A function guarded with ``only_on_leader(raises=True)`` was called without leading."""
+    """A function guarded with ``only_on_leader(raises=True)`` was called on a non-leader."""

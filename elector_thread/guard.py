@@ -1,4 +1,4 @@
-"""``@only_on_leader``: run the function here only if this process leads."""
+"""``@only_on_leader``: run the function only if this process is the leader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import (
     overload,
 )
 
-from .callbacks import is_async, is_generator, name_of
+from ._dispatch.callbacks import is_async, is_generator, name_of
 from .errors import NotLeaderError
 
 __all__ = ["SKIPPED", "Guard", "Skipped"]
@@ -35,24 +35,24 @@ if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look a
 
         @property
         def is_leader(self) -> bool:
-            """Whether this process leads right now."""
+            """Whether this process is the leader right now."""
 
-        def may_hear_first_word(self) -> bool:
-            """Whether nothing is known only because it is early days."""
+        def may_wait_for_first_answer(self) -> bool:
+            """Whether the leader is unknown only because no answer came yet."""
 
-        def await_first_word(self, timeout: float) -> None:
-            """Wait for the elector's first word."""
+        def wait_for_first_answer(self, timeout: float) -> None:
+            """Wait until the leader is known; in vain only once."""
 
     class Keeping(Protocol):
-        """The decorator that raises instead: the function keeps its type."""
+        """The decorator that raises on a non-leader: the function keeps its type."""
 
         def __call__(self, fn: Function, /) -> Function:
             """Guard ``fn``."""
 
     class Substituting(Protocol[Instead_co]):
-        """The decorator with a substitute, if only `SKIPPED`: the function may give that."""
+        """The decorator with a substitute, such as `SKIPPED`, which a call may return."""
 
-        @overload  # first what gives Any, which the one for ``async def`` would take as well
+        @overload  # first what returns Any, which also matches the one for ``async def``
         def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
 
         @overload
@@ -82,13 +82,22 @@ SKIPPED: Final = Skipped.SKIPPED
 """What a guarded function returns where it was not run. False in a condition."""
 
 
+class _NotGiven(Enum):
+    """The type of `NOT_GIVEN`, the default of ``otherwise``, since None may be wanted."""
+
+    NOT_GIVEN = "not given"
+
+
+NOT_GIVEN: Final = _NotGiven.NOT_GIVEN
+
+
 class Guard:
     """The decorator behind `only_on_leader`, with or without arguments."""
 
     def __init__(self, elector: Asked | Callable[[], Asked]) -> None:
         self._elector = elector
 
-    @overload  # first what gives Any, as in `Substituting`
+    @overload  # first what returns Any, as in `Substituting`
     def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
 
     @overload
@@ -109,7 +118,6 @@ class Guard:
         self,
         /,
         *,
-        otherwise: None = None,
         raises: bool = False,
         elector: Asked | None = None,
         wait: float = 5.0,
@@ -153,24 +161,24 @@ class Guard:
         fn: Callable[..., Any] | None = None,
         /,
         *,
-        otherwise: object = None,
+        otherwise: object = NOT_GIVEN,
         raises: bool = False,
         elector: Asked | None = None,
         wait: float = 5.0,
     ) -> Any:
         """Guard ``fn`` (a function, an ``async def`` or a method).
 
-        otherwise: what the call gives where this process does not lead: a function,
-            which is called with the same arguments, or a value. Default: `SKIPPED`.
+        otherwise: what a call returns on a non-leader: a value, or a function that is
+            called with the same arguments. Default: `SKIPPED`.
         raises: raise `NotLeaderError` instead.
         elector: ask this elector. Default: the process-wide one, started at the first call.
-        wait: seconds to wait, once, for the elector's first word, so that a script
-            that has just started does not skip its job on every replica.
+        wait: seconds to wait, once, for the elector's first answer, so that a script that
+            has just started does not skip its job on every replica (5).
 
         Raises TypeError at decoration for what cannot be guarded, and for arguments that
-        make no sense.
+        exclude each other.
         """
-        if raises and otherwise is not None:
+        if raises and otherwise is not NOT_GIVEN:
             raise TypeError("only_on_leader: expected either otherwise or raises=True, got both")
         if elector is not None:
             _check_elector(elector)
@@ -213,22 +221,25 @@ def _guard(
 
 
 def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Callable[..., Any]:
-    """What a call does where this process does not lead."""
+    """What a call does on a non-leader."""
     if raises:
         name = name_of(fn)
 
         def refuse(*_: Any, **__: Any) -> Any:
-            raise NotLeaderError(f"{name} runs on the leader alone, and this process does not lead")
+            raise NotLeaderError(
+                f"{name} runs only on the leader, and this process is not the leader"
+            )
 
         return refuse
     if callable(otherwise):
         return otherwise
-    return lambda *_, **__: SKIPPED if otherwise is None else otherwise
+    result = SKIPPED if otherwise is NOT_GIVEN else otherwise
+    return lambda *_, **__: result
 
 
 def _check_elector(elector: object) -> None:
-    """By what the guard needs of it: the class `Elector` stands in a layer above this one."""
-    if hasattr(elector, "may_hear_first_word") and not inspect.isclass(elector):
+    """By what the guard needs of it: the class `Elector` is in a layer above this one."""
+    if hasattr(elector, "may_wait_for_first_answer") and not inspect.isclass(elector):
         return
     adapter = isinstance(getattr(elector, "only_on_leader", None), Guard)
     hint = ": use its own .only_on_leader" if adapter else ""
@@ -238,7 +249,7 @@ def _check_elector(elector: object) -> None:
 def _check_guardable(fn: object) -> None:
     if isinstance(fn, classmethod | staticmethod):
         raise TypeError(
-            f"only_on_leader: put it below @{type(fn).__name__}, right above the function"
+            f"only_on_leader: put it below @{type(fn).__name__}, directly above the function"
         )
     if inspect.isclass(fn) or not callable(fn):
         raise TypeError(f"only_on_leader: expected a function, got {fn!r}")
@@ -250,15 +261,15 @@ def _check_guardable(fn: object) -> None:
 
 
 def _leads(elector: Asked, wait: float) -> bool:
-    if not elector.is_leader and elector.may_hear_first_word():
-        elector.await_first_word(wait)
+    if not elector.is_leader and elector.may_wait_for_first_answer():
+        elector.wait_for_first_answer(wait)
     return elector.is_leader
 
 
 async def _leads_async(elector: Asked, wait: float) -> bool:
     """The same without blocking the event loop."""
-    if not elector.is_leader and elector.may_hear_first_word():
-        import asyncio  # costs a fifth of our whole import, and only async code needs it
+    if not elector.is_leader and elector.may_wait_for_first_answer():
+        import asyncio  # takes a fifth of our whole import time, and only async code needs it
 
-        await asyncio.to_thread(elector.await_first_word, wait)
+        await asyncio.to_thread(elector.wait_for_first_answer, wait)
     return elector.is_leader

@@ -1,11 +1,12 @@
 """Arguments and environment, turned into one frozen, checked `Settings`.
 
-The only module that reads the environment. Whatever is wrong is told here, at
-once, by name; nothing later needs to doubt a setting.
+The only module that reads the environment. What is wrong is reported here, at once and by
+name; no later code needs to doubt a setting.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import socket
@@ -13,21 +14,54 @@ from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from string import ascii_letters, digits
-from typing import NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
-__all__ = ["Settings", "resolve", "shown"]
+__all__ = ["DEFAULTS", "SIGNATURE", "Options", "Settings", "resolve", "shown"]
 
-DEFAULTS = {
+Scope: TypeAlias = Literal["pod", "process"]
+WhenUnconfigured: TypeAlias = Literal["error", "lead", "follow"]
+
+
+class Options(TypedDict, total=False):
+    """The settings of an `Elector`, as its callers spell them; described there."""
+
+    get_url: str | None
+    sse_url: str | None
+    identity: str | None
+    poll_interval: float
+    reconcile_interval: float
+    grace_period: float
+    request_timeout: float
+    scope: Scope
+    when_unconfigured: WhenUnconfigured
+    lock_path: str | os.PathLike[str] | None
+
+
+DEFAULTS: Final[Options] = {
+    "get_url": None,
+    "sse_url": None,
+    "identity": None,
     "poll_interval": 5.0,
     "reconcile_interval": 15.0,
     "grace_period": 45.0,
     "request_timeout": 2.0,
+    "scope": "pod",
+    "when_unconfigured": "error",
+    "lock_path": None,
 }
-SCOPES = ("pod", "process")
-WHEN_UNCONFIGURED = ("error", "lead", "follow")
+"""What holds for an option that is neither given nor set in the environment."""
+
+SIGNATURE = inspect.Signature(
+    [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in DEFAULTS.items()
+    ]
+)
+"""How `help` shows what takes `Options`."""
+
 _HOST_CHARACTERS = frozenset(ascii_letters + digits + "._-")
 
 
@@ -35,12 +69,10 @@ class Settings(NamedTuple):
     """Everything an elector needs to know. All numbers are seconds.
 
     get_url, sse_url: where to ask and where to listen; both None when nothing is
-        configured, ``sse_url`` alone None when only GET is. They may hold credentials.
-    identity: the name that means "us", compared exactly.
-    when_unconfigured: what was asked for in case there is no URL.
-    lock_path: the file of the pod's one seat (``scope="process"``), None for the default.
-    report_url: where to tell what we believe, for the local elector's page; None: nowhere.
-        Holds a key.
+        configured, ``sse_url`` alone None to poll only. They may hold credentials.
+    identity: the name that means this process, compared exactly.
+    when_unconfigured: what to assume if there is no URL.
+    lock_path: the pod's lock file (``scope="process"``), None for the default.
     """
 
     get_url: str | None
@@ -53,74 +85,58 @@ class Settings(NamedTuple):
     scope: str
     when_unconfigured: str
     lock_path: Path | None = None
-    report_url: str | None = None
 
     def __repr__(self) -> str:
         return f"<Settings of {self.identity!r} at {self.where}>"  # no URL: credentials
 
     @property
     def configured(self) -> bool:
-        """Whether there is an elector to ask."""
+        """Whether there is a sidecar to ask."""
         return self.get_url is not None
 
     @property
     def holds_secrets(self) -> bool:
-        """Whether a URL has a user, a password or a query: what answers there may echo them."""
+        """Whether a URL has a user, a password or a query, which an answer may echo."""
         parts = [urlsplit(url) for url in (self.get_url, self.sse_url) if url is not None]
         return any(part.query or "@" in part.netloc for part in parts)
 
     @property
     def where(self) -> str:
-        """The elector's address for people and logs, without credentials."""
+        """The sidecar's address for people and logs, without credentials."""
         return shown(self.get_url) if self.get_url else f"nowhere ({self.when_unconfigured})"
 
 
-def resolve(
-    environ: Mapping[str, str] | None = None,
-    *,
-    get_url: str | None = None,
-    sse_url: str | None = None,
-    identity: str | None = None,
-    poll_interval: float | None = None,
-    reconcile_interval: float | None = None,
-    grace_period: float | None = None,
-    request_timeout: float | None = None,
-    scope: str | None = None,
-    when_unconfigured: str | None = None,
-    lock_path: str | os.PathLike[str] | None = None,
-) -> Settings:
-    """Arguments first, then ``ELECTOR_THREAD_*``, then the platform's variables, then defaults.
+def resolve(environ: Mapping[str, str] | None = None, **options: Unpack[Options]) -> Settings:
+    """Options first, then ``ELECTOR_THREAD_*``, then the platform's variables, then defaults.
 
-    Raises `ConfigurationError`, naming the setting, for whatever is missing or wrong.
+    An option that is None counts as not given. Raises `ConfigurationError`, naming the
+    setting, if one is missing or wrong, and TypeError for an unknown option.
     """
     env = os.environ if environ is None else environ
-    given = {
-        "poll_interval": poll_interval,
-        "reconcile_interval": reconcile_interval,
-        "grace_period": grace_period,
-        "request_timeout": request_timeout,
-    }
-    numbers = {name: _seconds(name, value, env) for name, value in given.items()}
+    if unknown := ", ".join(sorted(options.keys() - DEFAULTS.keys())):
+        raise TypeError(f"unknown settings: {unknown}; expected some of {', '.join(DEFAULTS)}")
+    given: dict[str, Any] = {name: options.get(name) for name in DEFAULTS}
+    numbers = {name: _seconds(name, given[name], env) for name in _NUMBERS}
     _check_grace(**numbers)
-    unconfigured = _choice("when_unconfigured", when_unconfigured, env, WHEN_UNCONFIGURED)
+    unconfigured = _choice("when_unconfigured", given, env, get_args(WhenUnconfigured))
+    get_url, sse_url = given["get_url"], given["sse_url"]
     get_name, sse_name = "get_url", "sse_url"
     if get_url is None and sse_url is None:
         (get_name, get_url), (sse_name, sse_url) = _urls_from(env)
     elif get_url is None:
         raise ConfigurationError(
-            "get_url is missing: sse_url brings the news, but get_url is the truth it is "
-            "checked against; give both, or get_url alone"
+            "get_url is missing: the stream at sse_url is only trusted if it can be checked by "
+            "GET; set both, or get_url alone"
         )
     if get_url is None:
         _check_unconfigured(unconfigured, env)
     return Settings(
         get_url=None if get_url is None else _url(get_name, get_url),
         sse_url=None if sse_url is None else _url(sse_name, sse_url),
-        identity=_identity(identity, env),
-        scope=_choice("scope", scope, env, SCOPES),
+        identity=_identity(given["identity"], env),
+        scope=_choice("scope", given, env, get_args(Scope)),
         when_unconfigured=unconfigured,
-        lock_path=_path("lock_path", lock_path, env),
-        report_url=_report_url(env),
+        lock_path=_path("lock_path", given["lock_path"], env),
         **numbers,
     )
 
@@ -130,6 +146,9 @@ def shown(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+_NUMBERS = ("poll_interval", "reconcile_interval", "grace_period", "request_timeout")
 
 
 def _variable(name: str) -> str:
@@ -145,7 +164,7 @@ def _seconds(name: str, value: object, env: Mapping[str, str]) -> float:
     if value is None:
         text = _from_env(name, env)
         if text is None:
-            return DEFAULTS[name]
+            return float(SIGNATURE.parameters[name].default)
         source = _variable(name)
         try:
             value = float(text)
@@ -155,9 +174,9 @@ def _seconds(name: str, value: object, env: Mapping[str, str]) -> float:
         raise ConfigurationError(f"{source}: expected a number of seconds, got {value!r}")
     try:
         seconds = float(value)
-    except OverflowError:  # with more digits than Python cares to print
+    except OverflowError:  # an int with more digits than Python prints
         raise ConfigurationError(
-            f"{source}: expected a positive, finite number of seconds, got one beyond all bounds"
+            f"{source}: expected a positive, finite number of seconds, got a far larger one"
         ) from None
     if not isfinite(seconds) or not 0 < seconds <= 1e9:
         raise ConfigurationError(
@@ -178,16 +197,18 @@ def _check_grace(
         raise ConfigurationError(
             f"grace_period: expected more than the larger of poll_interval and "
             f"reconcile_interval plus request_timeout ({least:g} s), got {grace_period:g} s; "
-            f"leadership would lapse between two answers"
+            f"leadership would expire between two answers"
         )
 
 
-def _choice(name: str, value: object, env: Mapping[str, str], choices: tuple[str, ...]) -> str:
-    source = name
+def _choice(
+    name: str, given: Mapping[str, object], env: Mapping[str, str], choices: tuple[str, ...]
+) -> str:
+    value, source = given[name], name
     if value is None:
         value = _from_env(name, env)
         if value is None:
-            return choices[0]
+            return str(SIGNATURE.parameters[name].default)
         source = _variable(name)
     if value not in choices or not isinstance(value, str):
         wanted = ", ".join(repr(choice) for choice in choices)
@@ -203,7 +224,7 @@ def _identity(value: object, env: Mapping[str, str]) -> str:
         value = value or socket.gethostname()
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ConfigurationError(
-            f"{source}: expected the name that the elector knows this pod by, got {value!r}"
+            f"{source}: expected the name under which the elector knows this pod, got {value!r}"
         )
     return value
 
@@ -236,7 +257,7 @@ def _urls_from(env: Mapping[str, str]) -> tuple[_Named, _Named]:
     if not get_url and sse_url:
         raise ConfigurationError(
             "ELECTOR_GET_URL is not set, but ELECTOR_SSE_URL is: the stream alone cannot be "
-            "trusted, since it may go silent while it stays open; set both"
+            "trusted, because it may go silent while it stays open; set both"
         )
     return (get_name, get_url or None), ("sse_url (ELECTOR_SSE_URL)", sse_url or None)
 
@@ -245,33 +266,20 @@ def _check_unconfigured(choice: str, env: Mapping[str, str]) -> None:
     if choice == "error":
         raise ConfigurationError(
             "ELECTOR_GET_URL is not set, so there is no elector to ask. On NAIS, add "
-            "'spec.leaderElection: true' to the manifest; elsewhere, give get_url (and sse_url), "
-            "or say when_unconfigured='lead' or 'follow' for local work"
+            "'spec.leaderElection: true' to the manifest; elsewhere, set get_url (and sse_url), "
+            "or when_unconfigured='lead' or 'follow' (ELECTOR_THREAD_WHEN_UNCONFIGURED) for local "
+            "work, or start the application with 'elector-thread up'"
         )
     if choice == "lead" and env.get("NAIS_CLUSTER_NAME"):
         raise ConfigurationError(
-            "when_unconfigured='lead' is refused, since NAIS_CLUSTER_NAME is set and "
-            "ELECTOR_GET_URL is not: every replica would lead. Add 'spec.leaderElection: true' "
-            "to the manifest"
+            "when_unconfigured='lead' is refused, because NAIS_CLUSTER_NAME is set and "
+            "ELECTOR_GET_URL is not: every replica would be leader. Add "
+            "'spec.leaderElection: true' to the manifest"
         )
-
-
-def _report_url(env: Mapping[str, str]) -> str | None:
-    """Where `elector_thread.local` wants to be told; never anywhere but on this machine."""
-    url, source = _from_env("report_url", env), _variable("report_url")
-    if url is None:
-        return None
-    parts = urlsplit(_url(source, url))
-    if parts.scheme != "http" or parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ConfigurationError(
-            f"{source}: expected an http:// URL on this machine (localhost, 127.0.0.1 or [::1]), "
-            f"as the local elector sets it; got {shown(url)}"
-        )
-    return url
 
 
 def _url(name: str, value: object) -> str:
-    """A usable http(s) URL; its text is never shown, since it may hold credentials."""
+    """A usable http(s) URL; its text is never shown, because it may hold credentials."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{name}: expected a URL, got {type(value).__name__}")
     wrong = _what_is_wrong_with(value)
@@ -291,16 +299,16 @@ def _what_is_wrong_with(url: str) -> str | None:
     if parts.scheme not in ("http", "https"):
         return "it does not begin with http:// or https://"
     if not host:
-        return "it names no host"
+        return "it has no host"
     if not host.isascii():
-        return "its host has letters beyond ASCII; write an international name as xn--…"
+        return "its host has characters beyond ASCII; write an international name as xn--…"
     if not _is_host(host, parts.netloc.rpartition("@")[2]):
-        return "its host is no name or address"
-    return "port 0 is not one" if port == 0 else None
+        return "its host is neither a name nor an IP address"
+    return "port 0 is invalid" if port == 0 else None
 
 
 def _is_host(host: str, authority: str) -> bool:
-    """Whether requests can send to it: what it refuses, it refuses much later, with the URL."""
+    """Whether requests can send to it; it would refuse only much later, and show the URL."""
     if "[" in authority:
         return re.fullmatch(r"\[[^]]*\](:\d*)?", authority) is not None and _is_ipv6(host)
     try:

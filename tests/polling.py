@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from elector_thread.clock import now
+from elector_thread._state.clock import now
 
 Found = TypeVar("Found")
 

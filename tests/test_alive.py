@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import elector_thread.poll
 from elector_thread import Elector
-from elector_thread.clock import now
+from elector_thread._sidecar.calls import SidecarClient
+from elector_thread._state.clock import now
 
 from .conftest import MakeElector
 from .polling import until
@@ -81,7 +81,7 @@ def test_a_stuck_poll_thread_is_not_alive(
     make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unblock = Event()
-    monkeypatch.setattr(elector_thread.poll, "consult", lambda *_: unblock.wait(30))
+    monkeypatch.setattr(SidecarClient, "ask", lambda *_: unblock.wait(30))
     elector = make_elector(**HASTY).start()
     wait_until_stuck(elector)
     unblock.set()
@@ -94,7 +94,7 @@ def test_a_dead_thread_is_not_alive(
     def die(_: object) -> None:
         raise MemoryError("what no code foresees")
 
-    monkeypatch.setattr("elector_thread.dispatch.Dispatch.drain", die)
+    monkeypatch.setattr("elector_thread._dispatch.dispatcher.Dispatcher.drain", die)
     elector = make_elector(**HASTY).start()
     wait_until_stuck(elector)
 

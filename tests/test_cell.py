@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from elector_thread import LeaderChange
-from elector_thread.cell import MAX_PENDING_CHANGES, Cell
-from elector_thread.model import Snapshot
+from elector_thread._state.model import Snapshot
+from elector_thread._state.store import MAX_PENDING_CHANGES, Cell
 
 
 @pytest.fixture

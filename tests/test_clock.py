@@ -9,7 +9,7 @@ import time
 import pytest
 
 from elector_thread import State, clock
-from elector_thread.clock import Flag, Pulse, now
+from elector_thread._state.clock import Flag, Pulse, now
 
 from .conftest import MakeElector
 from .polling import until

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -14,10 +15,11 @@ from elector_thread import (
     ElectorUnavailableError,
     LeaderChange,
     State,
-    stream,
 )
-from elector_thread.clock import now
-from elector_thread.sidecar import Sidecar
+from elector_thread._runtime import stream
+from elector_thread._sidecar.calls import SidecarClient
+from elector_thread._state import backoff
+from elector_thread._state.clock import now
 
 from .conftest import MakeElector
 from .polling import until
@@ -161,10 +163,10 @@ def test_an_answer_on_its_way_does_not_overwrite_newer_news(
     assert [change.current for change in heard.changes] == ["pod-b", "pod-c"]
 
 
-def test_news_that_waited_for_the_stream_thread_do_not_win_over_later_answers(
+def test_events_that_waited_for_the_stream_thread_do_not_win_over_later_answers(
     server: ScriptedServer, make_elector: MakeElector
 ) -> None:
-    """A log handler held the thread up: when it reads on, others have long been elected."""
+    """A log handler delays the stream thread; meanwhile other pods were elected."""
     held_up, release = threading.Event(), threading.Event()
 
     class Slow(logging.Handler):
@@ -173,10 +175,10 @@ def test_news_that_waited_for_the_stream_thread_do_not_win_over_later_answers(
                 held_up.set()
                 release.wait(PATIENCE)
 
-    told: list[str] = []
+    called: list[str] = []
     server.leader = "pod-b"
     elector = make_elector(reconcile_interval=0.1)
-    elector.on_elected(lambda: told.append("elected"))
+    elector.on_elected(lambda: called.append("elected"))
     handler = Slow()
     logging.getLogger("elector_thread").addHandler(handler)
     try:
@@ -185,19 +187,70 @@ def test_news_that_waited_for_the_stream_thread_do_not_win_over_later_answers(
         eventually(elector, State.FOLLOWER)
         server.send_to_streams(chunk(b"data: unreadable\n\n"))
         assert held_up.wait(PATIENCE)
-        server.push("pod-a")  # lies in the buffer while the answers come
-        began = now()
-        until(lambda: now() - began > stream.HELD_UP, "long enough to count")
+        server.push("pod-a")  # stays in the socket while GETs are answered
         server.wait_gets(2)
         events = elector.status().counts.events
         release.set()
-        until(lambda: elector.status().counts.events > events, "the old news to be read")
+        until(lambda: elector.status().counts.events > events, "the old event to be read")
         server.wait_gets(2)
     finally:
         release.set()
         logging.getLogger("elector_thread").removeHandler(handler)
     assert elector.stop()
-    assert told == []
+    assert called == []
+
+
+def test_an_event_makes_poll_ask_at_once_but_at_most_once_a_second(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector(poll_interval=20, reconcile_interval=20)
+    heard = Heard(elector)
+    elector.start()
+    server.wait_streams()
+    heard.wait("pod-b")
+    server.wait_for(lambda: server.gets >= 2)  # at the start, and for the first event
+    for name in ("pod-c", "pod-d", "pod-e"):
+        server.elect(name)
+        heard.wait(name)
+    before = server.gets
+    server.wait_gets(1)
+    assert server.gets - before == 1
+    assert elector.status().counts.events == 4
+
+
+def test_a_named_event_counts_if_it_names_the_leader(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector(poll_interval=20, reconcile_interval=20)
+    heard = Heard(elector)
+    elector.start()
+    server.wait_streams()
+    heard.wait("pod-b")
+    server.leader = "pod-c"
+    server.send_to_streams(chunk(b"event: leader\n" + event("pod-c")))
+    heard.wait("pod-c")
+
+
+def test_a_failed_get_is_repeated_every_poll_interval_though_the_stream_is_open(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """A sidecar that hangs must not cost a leadership whose grace period outlasts it."""
+    server.leader = "pod-a"
+    elector = make_elector(poll_interval=0.1, reconcile_interval=20.0, grace_period=30.0).start()
+    assert elector.wait_until_leader(PATIENCE)
+    server.wait_streams()
+    good = server.on_get
+    server.on_get = lambda c: c.send(answer(b"", b"HTTP/1.1 503 No\r\n"))
+    elector.only_on_leader(lambda: None)()
+    with contextlib.suppress(ElectorUnavailableError):
+        elector.refresh()
+    server.wait_gets(5)
+    assert elector.status().stream == "open"
+    server.on_get = good
+    answers = elector.status().counts.answers
+    until(lambda: elector.status().counts.answers > answers, "an answer", within=10.0)
 
 
 def test_get_wins_over_a_silent_stream(server: ScriptedServer, make_elector: MakeElector) -> None:
@@ -217,26 +270,24 @@ def test_get_wins_over_a_silent_stream(server: ScriptedServer, make_elector: Mak
 
 
 @pytest.mark.parametrize("chunks", ["one chunk", "a chunk each"])
-def test_news_that_came_in_together_only_shows_its_end(
+def test_events_that_came_in_together_count_one_by_one(
     server: ScriptedServer, make_elector: MakeElector, chunks: str
 ) -> None:
-    """Buffered news must not make us leader for a moment that is already over."""
     server.leader = "pod-b"
     elector = make_elector(poll_interval=10, reconcile_interval=10)
     heard = Heard(elector)
-    began: list[object] = []
-    elector.on_elected(began.append)
     elector.start()
     server.wait_streams()
     heard.wait("pod-b")
-    until(lambda: elector.status().counts.answers == 1)
+    until(lambda: elector.status().counts.answers >= 1)
+    server.leader = "pod-c"
     news = [event("pod-a"), event("pod-c")]
     server.send_to_streams(
         chunk(b"".join(news)) if chunks == "one chunk" else b"".join(map(chunk, news))
     )
     heard.wait("pod-c")
     assert heard.changes[1:] == [LeaderChange("pod-b", "pod-a"), LeaderChange("pod-a", "pod-c")]
-    assert began == []
+    assert elector.state is State.FOLLOWER
 
 
 def test_old_electors_without_a_stream_are_polled(
@@ -297,7 +348,7 @@ def test_reconnects_back_off(
         pauses.append(seconds)
         if len(pauses) >= 12:
             enough.set()
-            self._stopping.wait(PATIENCE)
+            self._store.wait_for(lambda *_: False, PATIENCE)
 
     monkeypatch.setattr(stream.Stream, "_sleep", record)
     server.on_stream = Connection.reset
@@ -316,7 +367,7 @@ def test_where_there_is_no_stream_it_is_asked_for_rarely(
     def record(self: stream.Stream, seconds: float) -> None:
         pauses.append(seconds)
         slept.set()
-        self._stopping.wait(PATIENCE)
+        self._store.wait_for(lambda *_: False, PATIENCE)
 
     monkeypatch.setattr(stream.Stream, "_sleep", record)
     server.on_stream = lambda c: c.send(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -332,15 +383,15 @@ def test_each_recovery_of_get_cuts_the_pause_short_but_not_endlessly(
     server.on_stream = lambda c: c.send(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
     elector = make_elector(poll_interval=0.02).start()
     server.wait_for(lambda: server.stream_requests == 1)
-    for recovery in range(1, stream.MOST_HURRIES + 4):
+    for recovery in range(1, stream.MOST_EARLY_TRIES + 4):
         server.on_get = Connection.reset
         failures = elector.status().counts.failures
         until(lambda failures=failures: elector.status().counts.failures > failures)
         server.on_get = good
-        expected = 1 + min(recovery, stream.MOST_HURRIES)
+        expected = 1 + min(recovery, stream.MOST_EARLY_TRIES)
         server.wait_for(lambda expected=expected: server.stream_requests == expected)
         server.wait_gets(2)
-    assert server.stream_requests == 1 + stream.MOST_HURRIES
+    assert server.stream_requests == 1 + stream.MOST_EARLY_TRIES
     assert elector.status().stream == "absent"
 
 
@@ -348,7 +399,7 @@ def test_a_long_healthy_life_resets_the_back_off(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every life counts as healthy here: no pause at all between one and the next row."""
-    monkeypatch.setattr(stream, "HEALTHY_LIFE", 0.0)
+    monkeypatch.setattr(backoff, "HEALTHY", 0.0)
     pauses: list[float] = []
     monkeypatch.setattr(stream.Stream, "_sleep", lambda _, seconds: pauses.append(seconds))
     server.on_stream = lambda c: (c.send(CHUNKED_SSE_HEAD + chunk(event("pod-b"))), c.shut())
@@ -386,7 +437,7 @@ def test_refresh_alone_is_enough(server: ScriptedServer, make_elector: MakeElect
     server.leader = "pod-b"
     assert elector.refresh().leader == "pod-b"
     assert not elector.is_leader
-    assert server.connections == 1
+    assert server.connections == 2, "one for each, and none kept"
 
 
 def test_refresh_confirms_only_for_the_grace_period(
@@ -508,7 +559,7 @@ def test_the_status_is_json_and_consistent(
     assert shown["leadership"] == 1
     assert shown["running"] is True
     assert 0 <= shown["age"] < 30 - shown["expires_in"] + 0.1
-    assert (shown["scope"], shown["seated"]) == ("pod", None)
+    assert (shown["scope"], shown["holds_lock"]) == ("pod", None)
     elector.stop()
     status = elector.status()
     assert (status.state, status.running, status.stream) == (State.UNKNOWN, False, "off")
@@ -572,9 +623,11 @@ def test_an_outage_is_one_line_at_its_begin_and_one_at_its_end(
     assert level == "WARNING"
     assert f"http://127.0.0.1:{server.port}/" in text
     assert "connection lost" in text
-    server.on_get, server.on_stream = good, server.serve_stream
+    server.on_stream = server.serve_stream
     server.wait_streams()
+    server.on_get = good
     server.wait_gets(2)
+    until(lambda: len(lines(log)) > 1, "the end of the outage to be logged")
     ((level, text),) = lines(log)[1:]
     assert (level, text.split(",")[0]) == (
         "INFO",
@@ -640,7 +693,7 @@ def test_the_return_of_a_stream_whose_absence_was_told_is_told(
     monkeypatch: pytest.MonkeyPatch,
     log: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(stream.Stream, "_sleep", lambda self, _: self._stopping.wait(0.05))
+    monkeypatch.setattr(stream, "LONGEST_PAUSE", 0.05)
     server.leader = "pod-b"
     stream_again = server.on_stream
     server.on_stream = Connection.reset
@@ -650,7 +703,7 @@ def test_the_return_of_a_stream_whose_absence_was_told_is_told(
     until(lambda: elector.status().stream == "open", "the stream's return")
     until(lambda: len(lines(log)) == 2, "the return to be told")
     (_, gone), (level, back) = lines(log)
-    assert gone == "no event stream: connection lost; polling meanwhile"
+    assert gone == "no event stream: connection lost; polling until it is back"
     assert (level, back.startswith("the event stream is back, after ")) == ("INFO", True)
 
 
@@ -660,12 +713,13 @@ def test_a_stream_that_opens_and_never_says_anything_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     log: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(stream.Stream, "_sleep", lambda self, _: self._stopping.wait(0.01))
+    monkeypatch.setattr(stream, "LONGEST_PAUSE", 0.01)
     server.leader = "pod-b"
     server.on_stream = lambda c: c.send(CHUNKED_SSE_HEAD + b"0\r\n\r\n")
     make_elector().start()
     server.wait_for(lambda: server.stream_requests >= 6)
-    assert lines(log) == [("INFO", "no event stream: the elector closed it; polling meanwhile")]
+    message = "no event stream: closed by the elector; polling until it is back"
+    assert lines(log) == [("INFO", message)]
 
 
 def test_leadership_is_logged(
@@ -679,8 +733,8 @@ def test_leadership_is_logged(
     assert told.wait(PATIENCE)
     elector.stop()
     assert lines(log) == [
-        ("INFO", "pod-a leads (leadership 1)"),
-        ("INFO", "pod-a leads no longer (leadership 1)"),
+        ("INFO", "pod-a is the leader (leadership 1)"),
+        ("INFO", "pod-a is no longer the leader (leadership 1)"),
     ]
 
 
@@ -692,7 +746,7 @@ def test_no_stream_here_is_one_line(
     until(lambda: elector.status().stream == "absent")
     server.wait_gets(3)
     assert lines(log) == [
-        ("INFO", "no event stream here: HTTP 404 to the stream's GET; polling alone")
+        ("INFO", "no event stream at this address: HTTP 404 to the stream's GET; polling only")
     ]
 
 
@@ -731,8 +785,8 @@ def test_an_unforeseen_error_in_a_thread_is_loud_and_not_the_end(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr("elector_thread.poll.consult", lambda *_: bug("poll"))
-        patched.setattr("elector_thread.stream.parse_leader", lambda *_: bug("stream"))
+        patched.setattr("elector_thread._runtime.poll.take_answer", lambda *_: bug("poll"))
+        patched.setattr("elector_thread._runtime.stream.parse_leader", lambda *_: bug("stream"))
         elector = make_elector().start()
         assert broken["poll"].wait(PATIENCE)
         assert broken["stream"].wait(PATIENCE)
@@ -752,13 +806,13 @@ def test_the_same_unforeseen_error_is_told_once(
         rounds.release()
         raise ZeroDivisionError
 
-    monkeypatch.setattr("elector_thread.poll.consult", bug)
+    monkeypatch.setattr("elector_thread._sidecar.calls.SidecarClient.ask", bug)
     elector = make_elector(get_url=server.get_url, poll_interval=0.01).start()
     for _ in range(3):
         assert rounds.acquire(timeout=PATIENCE)
     assert elector.stop()
     assert [level for level, _ in lines(log)] == ["CRITICAL"]
-    assert elector.status().last_error == "elector-poll met ZeroDivisionError"
+    assert elector.status().last_error == "unexpected ZeroDivisionError in elector-poll"
 
 
 @pytest.mark.parametrize("exchange", ["ask", "open_stream"])
@@ -770,12 +824,12 @@ def test_what_a_library_raises_where_stop_cut_its_exchange_is_nobodys_concern(
 ) -> None:
     under_way = threading.Event()
 
-    def cut(sidecar: Sidecar, *_: object) -> None:
+    def cut(client: SidecarClient, *_: object) -> None:
         under_way.set()
-        until(lambda: sidecar.aborted, "the stop")
+        until(lambda: client.cancelled, "the stop")
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Sidecar, exchange, cut)
+    monkeypatch.setattr(SidecarClient, exchange, cut)
     elector = make_elector().start()
     assert under_way.wait(PATIENCE)
     assert elector.stop()

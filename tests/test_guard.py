@@ -22,7 +22,7 @@ from elector_thread import (
     default_elector,
     only_on_leader,
 )
-from elector_thread.clock import now
+from elector_thread._state.clock import now
 from elector_thread.testing import FakeElector, own_default_elector
 
 from .conftest import FAST, MakeElector
@@ -109,7 +109,7 @@ def test_a_generator_within_an_object_is_refused_as_well(make_elector: MakeElect
 
 
 def test_raises_names_the_function(follower: Elector) -> None:
-    with pytest.raises(NotLeaderError, match="add runs on the leader") as caught:
+    with pytest.raises(NotLeaderError, match="add runs only on the leader") as caught:
         follower.only_on_leader(raises=True)(add)(1)
     assert isinstance(caught.value, ElectorError)
 

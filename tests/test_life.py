@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from elector_thread import Elector, ElectorUnavailableError, Leadership, State
-from elector_thread.cell import Cell
-from elector_thread.clock import now
-from elector_thread.life import Life
-from elector_thread.link import Link
+from elector_thread._dispatch.dispatcher import Dispatcher
+from elector_thread._state.clock import now
+from elector_thread._state.store import Store
 
 from .conftest import MakeElector
 from .polling import until
@@ -72,6 +71,13 @@ def test_stop_is_prompt_in_every_phase_of_the_stream(
     assert now() - began < 1.0
 
 
+def functions_of(thread: str) -> list[str]:
+    """What a thread is in at the moment, outermost last; nothing if there is no such thread."""
+    frames = sys._current_frames()
+    inner = [frames.get(one.ident) for one in threading.enumerate() if one.name == thread]
+    return [frame.f_code.co_name for one in inner if one for frame, _ in traceback.walk_stack(one)]
+
+
 def test_stop_is_prompt_while_get_hangs(server: ScriptedServer, make_elector: MakeElector) -> None:
     asked = threading.Event()
     server.on_get = lambda connection: (asked.set(), connection.wait_gone())
@@ -99,7 +105,7 @@ def test_stop_by_a_signal_handler_is_prompt_while_the_main_thread_refreshes(
     def interrupt() -> None:
         asked.wait(PATIENCE)
         elector.start()
-        until(lambda: "ask" in functions_of("elector-poll"))
+        until(lambda: "elector-poll" in own_threads())
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, stop)
@@ -116,69 +122,12 @@ def test_stop_by_a_signal_handler_is_prompt_while_the_main_thread_refreshes(
     assert took < 1.0
 
 
-def test_a_refresh_by_a_signal_handler_within_a_refresh_fails_at_once(
-    server: ScriptedServer, make_elector: MakeElector
-) -> None:
-    """It cannot wait for the one that it has interrupted."""
-    asked, release = threading.Event(), threading.Event()
-
-    def hold(connection: Connection) -> None:
-        asked.set()
-        release.wait(PATIENCE)
-        connection.send(answer(result("pod-a")))
-
-    server.on_get = hold
-    elector = make_elector(request_timeout=20.0, grace_period=60.0)
-    refused: list[str] = []
-
-    def refresh(*_: object) -> None:
-        try:
-            elector.refresh()
-        except ElectorUnavailableError as error:
-            refused.append(str(error))
-        release.set()
-
-    def interrupt() -> None:
-        asked.wait(PATIENCE)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-
-    before = signal.signal(signal.SIGUSR1, refresh)
-    try:
-        threading.Thread(target=interrupt).start()
-        assert elector.refresh().is_leader
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert len(refused) == 1
-    assert "asking already" in refused[0]
-
-
 class Interrupted(BaseException):
     """What a signal handler raises: Ctrl-C, a time limit."""
 
 
 def own_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("elector-")]
-
-
-def test_a_stop_that_was_interrupted_is_completed_by_the_next(
-    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.leader = "pod-a"
-    elector = make_elector().start()
-    assert elector.wait_until_leader(PATIENCE)
-    cut_short = [Interrupted]
-    end = Cell.end_epoch
-
-    def interrupted(cell: Cell) -> None:
-        end(cell)
-        if cut_short:
-            raise cut_short.pop()
-
-    monkeypatch.setattr(Cell, "end_epoch", interrupted)
-    with pytest.raises(Interrupted):
-        elector.stop()
-    assert elector.stop()
-    assert (elector.state, own_threads()) == (State.UNKNOWN, [])
 
 
 @pytest.mark.parametrize("timeout", [PATIENCE, None])
@@ -196,7 +145,7 @@ def test_a_stop_by_a_signal_handler_within_a_stop_does_not_wait_for_what_that_on
     elector.on_elected(announced.set)
     elector.start()
     assert announced.wait(PATIENCE)
-    touch = Cell._touch
+    wake = Store.wake
     interrupts = [threading.current_thread()]
     took: list[float] = []
 
@@ -205,13 +154,13 @@ def test_a_stop_by_a_signal_handler_within_a_stop_does_not_wait_for_what_that_on
         elector.stop(timeout)
         took.append(now() - began)
 
-    def interrupted(cell: Cell) -> None:
+    def interrupted(store: Store) -> None:
         if threading.current_thread() in interrupts:
             interrupts.clear()
             signal.raise_signal(signal.SIGUSR1)  # the lock is held here
-        touch(cell)
+        wake(store)
 
-    monkeypatch.setattr(Cell, "_touch", interrupted)
+    monkeypatch.setattr(Store, "wake", interrupted)
     before = signal.signal(signal.SIGUSR1, handle)
     try:
         assert elector.stop()
@@ -283,16 +232,16 @@ def test_a_stop_within_a_start_wins(
 def test_a_stop_at_the_very_begin_of_a_start_wins(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no life yet that the handler could end, but there are connections."""
+    """There is no thread yet that the handler could end."""
     elector = make_elector()
     stopped: list[bool] = []
 
-    def handled(*args: Any, **kwargs: Any) -> Life:
+    def handled(*args: Any, **kwargs: Any) -> Dispatcher:
         if not stopped:
             stopped.append(elector.stop())
-        return Life(*args, **kwargs)
+        return Dispatcher(*args, **kwargs)
 
-    monkeypatch.setattr("elector_thread.elector.Life", handled)
+    monkeypatch.setattr("elector_thread._runtime.runtime.Dispatcher", handled)
     elector.start()
     assert not elector.status().running
     until(lambda: own_threads() == [])
@@ -304,19 +253,29 @@ def test_a_stop_at_the_very_begin_of_a_start_wins(
 def test_an_answer_that_was_asked_for_before_the_stop_makes_no_leader_after_it(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the end of the life and the end of its connections poll may ask once more."""
+    """Its GET is answered between the closing of the store and the end of the connections."""
     server.leader = "pod-a"
     elector = make_elector(sse_url=None, get_url=server.get_url, poll_interval=0.02)
+    asked, release = threading.Event(), threading.Event()
+
+    def hold(connection: Connection) -> None:
+        asked.set()
+        release.wait(PATIENCE)
+        connection.send(answer(result("pod-a")))
+
     elector.start()
     assert elector.wait_until_leader(PATIENCE)
-    end = Cell.end_epoch
+    server.on_get = hold
+    assert asked.wait(PATIENCE)
+    close = Store.close
 
-    def slowly(cell: Cell) -> None:
-        end(cell)
-        server.wait_gets(3)
+    def slowly(store: Store) -> None:
+        close(store)
+        release.set()
+        until(lambda: "elector-poll" not in own_threads(), "the answer to be read")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Cell, "end_epoch", slowly)
+        patched.setattr(Store, "close", slowly)
         assert elector.stop()
     assert elector.state is State.UNKNOWN
 
@@ -331,34 +290,22 @@ def test_an_end_that_comes_while_the_dispatch_thread_looks_is_told(
     led = threading.Event()
     elector.on_elected(lambda: (told.append("elected"), led.set()))
     elector.on_demoted(lambda: told.append("demoted"))
-    look = Cell.next_change
+    look = Store.next_change
     stopping: list[threading.Thread] = []
 
-    def look_and_stop(cell: Cell) -> object:
-        found = look(cell)
+    def look_and_stop(store: Store) -> object:
+        found = look(store)
         if led.is_set() and not stopping:
             stopping.append(threading.Thread(target=elector.stop))
             stopping[0].start()
             until(lambda: not elector.status().running)
         return found
 
-    monkeypatch.setattr(Cell, "next_change", look_and_stop)
+    monkeypatch.setattr(Store, "next_change", look_and_stop)
     elector.start()
     assert led.wait(PATIENCE)
     until(lambda: own_threads() == [])
     assert told == ["elected", "demoted"]
-
-
-def test_a_turn_that_was_never_given_back_ends_by_itself() -> None:
-    link = Link()
-    assert link.take_turn(0.05)
-    assert link.is_mine
-    taken: list[bool] = []
-    other = threading.Thread(target=lambda: taken.append(link.take_turn(10)))
-    other.start()
-    other.join(PATIENCE)
-    assert taken == [True]
-    assert not link.is_mine
 
 
 def test_a_wait_for_anything_known_ends_while_a_callback_hinders_the_news_of_its_loss(
@@ -394,57 +341,6 @@ def test_an_elector_can_be_neither_copied_nor_pickled(make_elector: MakeElector)
             attempt(elector)
 
 
-def test_a_refresh_that_is_interrupted_in_its_wait_passes_its_turn_on(
-    server: ScriptedServer, make_elector: MakeElector
-) -> None:
-    """The turn becomes free, and main is woken, while its signal handler runs: which raises."""
-    asked, release, first_done = (threading.Event() for _ in range(3))
-
-    def hold(connection: Connection) -> None:
-        asked.set()
-        release.wait(PATIENCE)
-        connection.send(answer(result("pod-a")))
-
-    server.on_get = hold
-    elector = make_elector(request_timeout=20.0, grace_period=60.0)
-
-    def ask_first() -> None:
-        elector.refresh()
-        first_done.set()
-
-    def ask_last_and_interrupt() -> None:
-        until(lambda: "take_turn" in functions_of("MainThread"))
-        last.start()
-        until(lambda: "take_turn" in functions_of("last"))
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-
-    def give_up(*_: object) -> None:
-        release.set()
-        first_done.wait(PATIENCE)
-        raise Interrupted
-
-    first, interrupting = (threading.Thread(target=t) for t in (ask_first, ask_last_and_interrupt))
-    last = threading.Thread(target=elector.refresh, name="last", daemon=True)
-    before = signal.signal(signal.SIGUSR1, give_up)
-    try:
-        first.start()
-        assert asked.wait(PATIENCE)
-        interrupting.start()
-        with pytest.raises(Interrupted):
-            elector.refresh()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    last.join(PATIENCE)
-    assert not last.is_alive(), "nobody told it that its turn has come"
-
-
-def functions_of(thread: str) -> list[str]:
-    """What a thread is in at the moment, outermost last; nothing if there is no such thread."""
-    frames = sys._current_frames()
-    inner = [frames.get(one.ident) for one in threading.enumerate() if one.name == thread]
-    return [frame.f_code.co_name for one in inner if one for frame, _ in traceback.walk_stack(one)]
-
-
 def test_stop_while_connecting_is_prompt_and_nothing_to_report(
     make_elector: MakeElector, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -472,32 +368,26 @@ def _connecting_to(port: int) -> int:
     return Path("/proc/net/tcp").read_text().count(f":{port:04X} 02 ")
 
 
-def test_a_name_that_is_looked_up_for_ever_delays_neither_refresh_nor_stop(
+def test_a_name_that_is_looked_up_for_ever_does_not_delay_stop(
     make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking, found, calls = threading.Event(), threading.Event(), []
-    look_up = socket.getaddrinfo
+    looking, release = threading.Semaphore(0), threading.Event()
 
-    def slow(host: str, *args: Any, flags: int = 0, **options: Any) -> Any:
-        if not flags & socket.AI_NUMERICHOST:
-            calls.append(host)
-            looking.set()
-            found.wait(2 * PATIENCE)
-        return look_up(host, *args, flags=flags, **options)
+    def slow(*_: Any, **__: Any) -> Any:
+        looking.release()
+        release.wait(3 * PATIENCE)
+        raise socket.gaierror
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    began = now()
+    urls = {"get_url": "http://slow.invalid/", "sse_url": "http://slow.invalid/sse"}
+    elector = make_elector(**urls).start()
     for _ in range(2):
-        with pytest.raises(ElectorUnavailableError, match="in time"):
-            Elector(get_url="http://slow.invalid/", request_timeout=0.05).refresh()
-    looking.clear()
-    elector = make_elector(get_url="http://slow.invalid/", request_timeout=20.0, grace_period=60.0)
-    elector.start()
-    assert looking.wait(PATIENCE)
-    assert elector.stop()
-    assert now() - began < PATIENCE / 2
-    found.set()
-    assert len(calls) == 3
+        assert looking.acquire(timeout=PATIENCE)
+    began = now()
+    assert elector.stop(timeout=None)
+    assert now() - began < PATIENCE, "far less than the look-up takes"
+    release.set()
+    until(lambda: own_threads() == [])
 
 
 def test_stop_is_idempotent_and_harmless_before_start(make_elector: MakeElector) -> None:

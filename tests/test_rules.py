@@ -8,7 +8,7 @@ from operator import attrgetter
 
 import pytest
 
-from elector_thread.model import (
+from elector_thread._state.model import (
     Confirmation,
     Demoted,
     Elected,
@@ -20,7 +20,7 @@ from elector_thread.model import (
     Stopped,
     Tick,
 )
-from elector_thread.rules import advance, deadline, leader_at, state_at
+from elector_thread._state.rules import advance, deadline, leader_at, state_at
 
 GRACE = 10.0
 US, THEM = "pod-a", "pod-b"

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from elector_thread.seat import default_path, open_seat
 
 from elector_thread import ConfigurationError, Elector, State, forks, seat
-from elector_thread.clock import now
-from elector_thread.seat import default_path, open_seat
+from elector_thread._state.clock import now
 from elector_thread.settings import resolve
 
 from .conftest import FAST, MakeElector

@@ -74,7 +74,7 @@ def test_unconfigured_names_the_variable_and_the_manifest_line() -> None:
 
 def test_lead_is_refused_on_the_platform_only_where_nothing_is_configured() -> None:
     on_nais = {"NAIS_CLUSTER_NAME": "prod"}
-    with pytest.raises(ConfigurationError, match="every replica would lead"):
+    with pytest.raises(ConfigurationError, match="every replica would be leader"):
         resolve(on_nais, when_unconfigured="lead")
     assert not resolve(on_nais, when_unconfigured="follow").configured
     assert resolve({**on_nais, **PLATFORM}, when_unconfigured="lead").configured

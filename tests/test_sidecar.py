@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from elector_thread.sidecar import Sidecar
 
 from elector_thread import link
-from elector_thread.clock import now
-from elector_thread.failures import ExchangeFailed, NoStream
+from elector_thread._sidecar.failures import ExchangeFailed, NoStream
+from elector_thread._state.clock import now
 from elector_thread.settings import Settings, resolve
-from elector_thread.sidecar import Sidecar
 
 from .scripted import (
     CHUNKED_SSE_HEAD,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from elector_thread import Leadership, tasks
+from elector_thread import Leadership
+from elector_thread._state import backoff
 
 from .conftest import MakeElector
 from .polling import until
@@ -132,7 +133,7 @@ def test_after_a_long_healthy_run_it_is_called_again_at_once(
     no_pause: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks, "HEALTHY_LIFE", 0.0)  # every run was long enough
+    monkeypatch.setattr(backoff, "HEALTHY", 0.0)  # every run was long enough
     elector = make_elector()
 
     def work(leadership: Leadership) -> None:

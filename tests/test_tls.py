@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from elector_thread import Elector, ElectorUnavailableError
-from elector_thread.clock import now
+from elector_thread._state.clock import now
 
 from .scripted import PATIENCE, Connection, ScriptedServer
 

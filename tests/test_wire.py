@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sseclient import SSEClient
 
 from elector_thread import wire
-from elector_thread.wire import (
+from elector_thread._sidecar.events import (
     MAX_BARREN_BYTES,
     MAX_BYTES,
     Malformed,

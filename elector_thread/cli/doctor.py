@@ -18,13 +18,13 @@ from threading import Timer
 from urllib.parse import urlsplit
 
 from .. import ConfigurationError
-from ..clock import now
-from ..failures import ExchangeFailed, NoStream
+from .._sidecar.calls import SidecarClient
+from .._sidecar.events import Malformed, parse_leader
+from .._sidecar.failures import ExchangeFailed, NoStream
+from .._state.clock import now
 from ..integrations._environment import configured_workers, proxy_for, running_workers
 from ..local.output import has_colours
 from ..settings import Settings, resolve, shown
-from ..sidecar import Sidecar
-from ..wire import Malformed, parse_leader
 from .terminal import one_line, print_line
 
 __all__ = ["Finding", "doctor"]
@@ -122,14 +122,14 @@ def _without_credentials(url: str) -> str:
 
 def _check_endpoints(settings: Settings) -> tuple[list[Finding], str | None]:
     """The findings about GET and stream, and the leader according to GET."""
-    sidecar = Sidecar(settings)
+    sidecar = SidecarClient(settings)
     try:
         get, leader = _check_get(sidecar, settings)
         if settings.sse_url is None or (get.level == PROBLEM and _on_same_server(settings)):
             return [get], leader  # the stream would fail for the same reason
         return [get, _check_stream(sidecar, settings, settings.sse_url, leader)], leader
     finally:
-        sidecar.abort()
+        sidecar.cancel()
 
 
 def _on_same_server(settings: Settings) -> bool:
@@ -137,10 +137,10 @@ def _on_same_server(settings: Settings) -> bool:
     return len({(url.hostname, url.port) for url in urls}) == 1
 
 
-def _check_get(sidecar: Sidecar, settings: Settings) -> tuple[Finding, str | None]:
+def _check_get(sidecar: SidecarClient, settings: Settings) -> tuple[Finding, str | None]:
     start = now()
     try:
-        leader, _ = sidecar.ask()
+        leader = sidecar.ask().leader
     except ExchangeFailed as failure:
         message = f"no usable answer from {settings.where}: {failure}"
         return Finding(PROBLEM, "GET", message, _remedy_for(str(failure), settings)), None
@@ -173,11 +173,12 @@ def _remedy_for(failure: str, settings: Settings) -> str:
     )
 
 
-def _check_stream(sidecar: Sidecar, settings: Settings, url: str, leader: str | None) -> Finding:
+def _check_stream(
+    sidecar: SidecarClient, settings: Settings, url: str, leader: str | None
+) -> Finding:
     where = shown(url)
     try:
-        events = _first_events(sidecar, settings.request_timeout)
-        named = parse_leader(events[-1])
+        named = parse_leader(_first_event(sidecar, settings.request_timeout))
     except NoStream as problem:
         return Finding(
             PROBLEM,
@@ -204,20 +205,24 @@ def _check_stream(sidecar: Sidecar, settings: Settings, url: str, leader: str | 
     return Finding(OK, "stream", f"{where} is an event stream, and {result}")
 
 
-def _first_events(sidecar: Sidecar, timeout: float) -> list[str]:
-    """The first events of the stream. Raises ExchangeFailed if there is none in time."""
-    timer = Timer(timeout, sidecar.abort)  # an open stream has no deadline of its own
+def _first_event(sidecar: SidecarClient, timeout: float) -> str:
+    """The data of the stream's first event. Raises ExchangeFailed if there is none in time."""
+    timer = Timer(timeout, sidecar.cancel)  # an open stream has no deadline of its own
     timer.daemon = True
     timer.start()
     try:
         with sidecar.open_stream() as stream:
-            events = next(iter(stream), [])
+            event = next(iter(stream), None)
+    except ExchangeFailed:
+        if not sidecar.cancelled:
+            raise
+        event = None
     finally:
         timer.cancel()
-    if not events:
-        silent = f"the stream is open but silent for {timeout:g} s"
-        raise ExchangeFailed(silent if sidecar.aborted else "the stream ended without an event")
-    return events
+    if not event:
+        silent = f"the stream is silent for {timeout:g} s"
+        raise ExchangeFailed(silent if sidecar.cancelled else "the stream ended without an event")
+    return event.data
 
 
 # --- the identity ---------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from math import inf
 
 from .. import Elector, Leadership
-from ..clock import now
+from .._state.clock import now
 from ..local.child import Child, describe_exit, exit_status
 from ..local.watchdog import Watchdog
 from .signals import WAKE_UP, SignalPipe

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import Elector, ElectorUnavailableError, State, Status
+from .._dispatch.log import without_log
 from ..integrations._text import describe
-from ..journal import without_log
 from .terminal import print_error, print_line
 
 __all__ = ["is_leader", "status"]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any, TypeVar
 
-from ..callbacks import adapt, name_of
+from .._dispatch.callbacks import adapt, name_of
 from ..errors import ElectorError
 
 __all__ = ["Home", "OnLoop", "Wait", "adapted", "in_own_thread"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..model import Status
+from .._state.model import Status
 
 __all__ = ["describe", "fields"]
 

@@ -7,10 +7,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from .._state.leadership import Leadership
 from ..elector import Elector
 from ..extras import needed
 from ..guard import SKIPPED
-from ..leadership import Leadership
 
 with needed(by=__name__, what="APScheduler 3", extra="apscheduler"):
     from apscheduler.events import EVENT_SCHEDULER_STARTED

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .._state.model import State, Status
 from ..default import configure
 from ..elector import Elector
 from ..guard import Guard
-from ..model import State, Status
 from ._on_loop import Home, OnLoop, Wait, adapted, in_own_thread
 
 __all__ = ["AsyncElector"]

@@ -11,15 +11,15 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .. import forks
-from ..callbacks import adapt, name_of
+from .._dispatch.callbacks import adapt, name_of
+from .._dispatch.log import without_log
+from .._runtime import forks
+from .._state.model import State, Status
 from ..default import configure
 from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..extras import needed
 from ..guard import Guard
-from ..journal import without_log
-from ..model import State, Status
 from ._process import is_preloading_master, is_server_worker, loaders
 from ._settings import check_keys, is_merely_unconfigured
 from ._text import describe

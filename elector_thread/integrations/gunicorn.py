@@ -15,8 +15,8 @@ import os
 import sys
 from typing import Any
 
-from .. import forks
-from ..elector import come_alive, step_down
+from .._runtime import forks
+from ..elector import start_dormant, step_down
 
 __all__ = ["post_worker_init", "worker_exit"]
 
@@ -29,7 +29,7 @@ def post_worker_init(_worker: Any) -> None:
 
     Not ``post_fork``: the gevent worker patches the standard library after that.
     """
-    come_alive()
+    start_dormant()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from .._state.model import Status
 from ..default import default_elector
-from ..model import Status
 
 __all__ = ["HEADERS", "asgi", "report", "wsgi"]
 

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ..elector import come_alive, step_down
+from ..elector import start_dormant, step_down
 
 __all__ = ["steps_down"]
 
@@ -52,7 +52,7 @@ async def _live(app: App, scope: Message, receive: Receive, send: Send) -> None:
             await asyncio.to_thread(step_down, PATIENCE)
         await send(message)
 
-    come_alive()
+    start_dormant()
     try:
         await app(scope, receive, send_after_the_end)
     except Exception:

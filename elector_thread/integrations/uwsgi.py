@@ -15,8 +15,8 @@ import logging
 import os
 from collections.abc import Callable
 
-from .. import forks
-from ..elector import come_alive
+from .._runtime import forks
+from ..elector import start_dormant
 
 try:
     import uwsgi  # type: ignore[import-untyped,unused-ignore]  # exists inside uWSGI alone
@@ -33,7 +33,7 @@ def post_fork() -> None:
     forks.notice()
     if uwsgi.worker_id():
         forks.let_go()  # without a master, the process that forked the others is a worker too
-        come_alive()
+        start_dormant()
 
 
 def _chained(previous: Callable[[], object] | None) -> Callable[[], None]:

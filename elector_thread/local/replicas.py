@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from ..clock import now
+from .._state.clock import now
 from ..errors import ElectorError
 from .child import Child, describe_exit
 from .output import Output

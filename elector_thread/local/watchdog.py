@@ -14,7 +14,7 @@ import signal
 from contextlib import suppress
 from math import inf
 
-from ..clock import now
+from .._state.clock import now
 from .child import kill_session
 
 __all__ = ["Watchdog"]

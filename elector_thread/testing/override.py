@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from .. import default
+from .._state.model import State, Status
 from ..elector import Elector
-from ..model import State, Status
 from .fake import ANOTHER_POD, FakeElector
 from .swap import StandIn
 
@@ -122,7 +122,7 @@ class _Overrides:
                 if name in vars(owner):
                     self._hidden.append((owner, name, vars(owner)[name]))
                     setattr(owner, name, answer)
-        if not default.current.handed_out:
+        if not default.current.in_use:
             self._default, default.current = default.current, StandIn(FakeElector())
 
     def _restore(self) -> None:
@@ -164,5 +164,5 @@ def _answers(real_status: Callable[[Any], Status]) -> dict[str, object]:
         "refresh": status,
         "wait_until_leader": wait_until_leader,
         "wait_until_known": wait_until_known,
-        "may_hear_first_word": lambda _: False,
+        "may_wait_for_first_answer": lambda _: False,
     }

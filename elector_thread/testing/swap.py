@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Unpack
 
 from .. import default
 from ..elector import Elector
+from ..settings import Options
 
 __all__ = ["StandIn", "own_default_elector", "use_as_default"]
 
@@ -20,11 +21,11 @@ class StandIn(default.Default):
         self._stand_in = elector
 
     @property
-    def handed_out(self) -> bool:
+    def in_use(self) -> bool:
         """True: there is nothing to configure or start any more."""
         return True
 
-    def configure(self, **settings: Any) -> Elector:
+    def configure(self, **settings: Unpack[Options]) -> Elector:
         """Accepted, and without effect."""
         return self._stand_in
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from elector_thread import Elector, State, forks
-from elector_thread.elector import come_alive
+from elector_thread.elector import start_dormant
 
 from .children import PATIENCE, Child, Held, c_fork
 
@@ -18,7 +18,7 @@ USES: dict[str, Callable[[Elector], bool]] = {
     "state": lambda elector: elector.state is State.LEADER,
     "leader": lambda elector: elector.leader is not None,
     "post_fork": lambda elector: elector.post_fork() is None and elector.is_leader,
-    "come_alive": lambda elector: come_alive() is None and elector.is_leader,
+    "start_dormant": lambda elector: start_dormant() is None and elector.is_leader,
     "stop": lambda elector: elector.stop() and elector.is_leader,
 }
 """What a child may do first; True if it then believes that it leads."""
@@ -41,7 +41,7 @@ def main(get_url: str, sse_url: str, lock_path: str) -> None:
         return sum(thread.name == "elector-dispatch" for thread in threading.enumerate())
 
     def take_seat() -> list[bool]:
-        come_alive()
+        start_dormant()
         return [one.wait_until_leader(PATIENCE) for one in both]
 
     def look_until_it_leads() -> bool:

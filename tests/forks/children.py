@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from elector_thread.clock import Flag
+from elector_thread._state.clock import Flag
 
 PATIENCE = 10.0
 

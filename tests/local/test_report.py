@@ -7,11 +7,11 @@ import threading
 import time
 
 import pytest
+from elector_thread.sidecar import Sidecar
 
 from elector_thread import ConfigurationError, Elector
 from elector_thread.local import LocalElector
 from elector_thread.local.views import Discord, ReportError, Views, discord
-from elector_thread.sidecar import Sidecar
 
 from ..polling import until
 from ..scripted import ScriptedServer

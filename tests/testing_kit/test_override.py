@@ -145,7 +145,7 @@ def test_an_application_may_configure_within_it_as_often_as_it_likes() -> None:
         with override_leader(True):
             assert configure(grace_period=60).is_leader
             assert guarded() == "done"
-    assert not elector_thread.default.current.handed_out
+    assert not elector_thread.default.current.in_use
 
 
 def test_a_process_wide_elector_that_is_in_use_stays_the_one() -> None:

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core.checks import register
 from django.core.signals import request_started
 
-from ... import forks
+from ..._runtime import forks
 from ...default import configure, default_elector
 from ...errors import ConfigurationError
 from .._settings import is_merely_unconfigured
@@ -43,9 +43,9 @@ class ElectorThreadConfig(AppConfig):
             forks.hold_back()
         if start is not Start.NEVER:
             default_elector()
-            request_started.connect(_come_alive, dispatch_uid="elector_thread")
+            request_started.connect(_start_dormant, dispatch_uid="elector_thread")
 
 
-def _come_alive(**_: object) -> None:
+def _start_dormant(**_: object) -> None:
     """A request is a worker's first use: start there, whether or not the master had started."""
     default_elector().post_fork()

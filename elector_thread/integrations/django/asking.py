@@ -6,11 +6,11 @@ import time
 
 from django.core.management.base import CommandError
 
-from ...clock import now
+from ..._dispatch.log import without_log
+from ..._state.clock import now
+from ..._state.model import State, Status
 from ...elector import Elector
 from ...errors import ConfigurationError, ElectorUnavailableError
-from ...journal import without_log
-from ...model import State, Status
 from . import conf
 
 __all__ = ["ask", "ask_until_known"]

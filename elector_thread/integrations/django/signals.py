@@ -7,8 +7,8 @@ from typing import Any
 from django.db import close_old_connections
 from django.dispatch import Signal
 
+from ..._state.leadership import Leadership
 from ...elector import Elector
-from ...leadership import Leadership
 
 __all__ = ["connect", "leader_demoted", "leader_elected"]
 

@@ -1,4 +1,4 @@
-"""The token of one leadership: what long work looks at to learn that it must end."""
+"""The token of one leadership: what long-running work looks at to learn that it must end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Leadership"]
 
 
 class Leadership:
-    """One spell of leading, from its begin to its end; it never comes back to life.
+    """One period of leadership, from its beginning to its end; it never becomes valid again.
 
-    Callbacks and ``while_leader`` functions are handed one. Safe to use from any
-    thread, and to keep after the end.
+    Callbacks and ``while_leader`` functions receive one. Safe to use from any thread, and
+    to keep after the end.
 
     Example::
 
@@ -41,7 +41,7 @@ class Leadership:
         self.since = since
         self._until = until  # until when leadership N holds; reads one attribute, no lock
         self._clock = clock
-        self._over = Flag()  # only wakes waiters; the truth is `_until`
+        self._over = Flag()  # only wakes waiters; `_until` decides
 
     @property
     def ended(self) -> bool:
@@ -49,11 +49,11 @@ class Leadership:
         return self._clock.now() >= self._until(self.number)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end, at most ``timeout`` seconds (None: as long as it takes).
+        """Wait for the end, at most ``timeout`` seconds (None: without a limit).
 
-        True once the leadership is over, False if the time ran out first. A drop-in
-        for ``time.sleep`` in leader-only loops. Wakes by itself when the grace
-        period runs out, even if every other thread of the library is stuck.
+        Returns True once the leadership is over, False if the time ran out first. Use it
+        in place of ``time.sleep`` in leader-only loops. It wakes when the grace period
+        runs out even if every other thread of the library is stuck.
         """
         give_up = inf if timeout is None else self._clock.now() + timeout
         while True:
@@ -66,7 +66,7 @@ class Leadership:
             self._clock.wait(self._over, None if left == inf else left)
 
     def _end(self) -> None:
-        """Wake whoever waits. Called by the cell, after the truth has changed."""
+        """Wake every waiter. Called by the store after the leadership has ended."""
         self._over.set()
 
     def __repr__(self) -> str:

@@ -13,11 +13,12 @@ __all__ = ["adapt", "is_async", "is_generator", "name_of"]
 def adapt(callback: Callable[..., object], what: str) -> Callable[[Any], object]:
     """``callback`` as a function of exactly one argument, which it need not take.
 
-    A parameter with a default gets it only if its name says so (``leadership``, ``change``):
-    ``scheduler.start(paused=False)`` means something else by its first one.
+    A parameter with a default receives it only if its name says so (``leadership``,
+    ``change``): the first parameter of ``scheduler.start(paused=False)`` means something else.
 
-    Raises TypeError for what cannot be called with one argument or with none, and
-    for ``async def``: there is no event loop on the thread that calls it.
+    what: the method that registers it, for messages. Raises TypeError if ``callback`` can be
+    called neither with one argument nor with none, and for ``async def``: there is no event
+    loop on the thread that calls it.
     """
     if not callable(callback):
         raise TypeError(f"{what}: expected a function, got {callback!r}")
@@ -28,7 +29,7 @@ def adapt(callback: Callable[..., object], what: str) -> Callable[[Any], object]
         )
     if is_generator(callback):
         raise TypeError(
-            f"{what}: {name_of(callback)} is a generator function: calling it runs nothing of it"
+            f"{what}: {name_of(callback)} is a generator function: a call would not run its body"
         )
     try:
         signature = inspect.signature(callback)
@@ -53,27 +54,27 @@ def _binds(signature: inspect.Signature, count: int) -> bool:
 
 
 def _wants_it(signature: inspect.Signature) -> bool:
-    """Of what can be called with an argument and without: whether the argument is meant for it."""
+    """Whether a callback that needs no argument is meant to receive ours."""
     first = next(iter(signature.parameters.values()))
     return first.kind is first.VAR_POSITIONAL or first.name in ("leadership", "change")
 
 
 def is_async(callback: Callable[..., object]) -> bool:
-    """Whether what a call gives is to be awaited: ``async def``, also within an object."""
+    """Whether a call returns something to await: ``async def``, also as ``__call__``."""
     return any(map(inspect.iscoroutinefunction, _bodies(callback)))
 
 
 def is_generator(callback: Callable[..., object]) -> bool:
-    """Whether a call runs nothing, but gives something to iterate over; the same."""
+    """Whether a call returns a generator and runs nothing yet, also as ``__call__``."""
     bodies = _bodies(callback)
     return any(inspect.isgeneratorfunction(b) or inspect.isasyncgenfunction(b) for b in bodies)
 
 
 def _bodies(callback: Callable[..., object]) -> tuple[object, object]:
-    """Where the code of a call may stand: in the function, or in its class's ``__call__``."""
+    """Where the code of a call may be: in the function, or in its class's ``__call__``."""
     while isinstance(callback, functools.partial):
         callback = callback.func
-    return callback, getattr(callback, "__call__", None)  # noqa: B004 - looks at it, does not test it
+    return callback, getattr(callback, "__call__", None)  # noqa: B004 - reads it, does not test for it
 
 
 def name_of(callback: Callable[..., object]) -> str:

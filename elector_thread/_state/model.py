@@ -1,7 +1,7 @@
 """The frozen values that travel through the library. No behaviour, no clock, no threads.
 
-Every instant here is a number of seconds on the library's own clock
-(`elector_thread.clock`), which never steps back and counts the time a machine sleeps.
+Every instant is a number of seconds on the library's own clock (`clock.now`), which
+never steps back and counts the time that the machine is suspended.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = [
     "Elected",
     "Input",
     "LeaderChange",
-    "Seat",
+    "LockHeld",
     "Snapshot",
     "State",
     "Status",
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class State(Enum):
-    """What this process may believe about itself. ``UNKNOWN`` never counts as leading."""
+    """What this process knows about itself. ``UNKNOWN`` never counts as leading."""
 
     LEADER = "leader"
     FOLLOWER = "follower"
@@ -36,9 +36,9 @@ class State(Enum):
 
 
 class LeaderChange(NamedTuple):
-    """One leader followed another, ours or not.
+    """One leader followed another, this process or not.
 
-    ``previous`` is None for the first leader learnt; ``current`` is a name, always.
+    ``previous`` is None for the first leader; ``current`` is always a name.
     """
 
     previous: str | None
@@ -51,31 +51,32 @@ class LeaderChange(NamedTuple):
 class Snapshot:
     """All that is known at one moment; replaced as a whole, never changed.
 
-    identity: the name that means "us".
+    identity: the name that means this process.
     grace: seconds for which a confirmation holds.
-    leader: the last leader heard of; kept after the grace ran out, so that the
+    leader: the newest leader; kept after the grace period ran out, so that the
         same leader heard again is no change.
-    confirmed_at: the earliest instant the newest confirmation can stem from.
+    confirmed_at: the earliest instant from which the newest confirmation can stem.
     known_until: until when that confirmation holds (``-inf``: it does not).
-    lead_until: ``known_until`` while it is us who leads, else ``-inf``.
+    lead_until: ``known_until`` while this process is the leader, else ``-inf``.
     number: how many leaderships there have been; the current one's number while leading.
-    exclusive: whether the pod's leadership needs the pod's one seat (``scope="process"``).
-    seated: whether this process may take it up: always, unless ``exclusive``.
+    needs_lock: whether leading also takes the pod's lock (``scope="process"``).
+    holds_lock: whether this process holds that lock; always True if it needs none.
 
-    Frozen by the type checker. One is made between every event and `is_leader`, which reads
-    a slot of it: no dataclass is made as fast when frozen, and no named tuple read as fast.
+    Frozen for type checkers. A plain class with slots, because one is made between each
+    event and `Elector.is_leader`: a frozen dataclass is slower to make, a named tuple
+    slower to read.
     """
 
     __slots__ = (
         "confirmed_at",
-        "exclusive",
         "grace",
+        "holds_lock",
         "identity",
         "known_until",
         "lead_until",
         "leader",
+        "needs_lock",
         "number",
-        "seated",
     )
 
     def __init__(
@@ -87,8 +88,8 @@ class Snapshot:
         known_until: float = -inf,
         lead_until: float = -inf,
         number: int = 0,
-        exclusive: bool = False,
-        seated: bool = True,
+        needs_lock: bool = False,
+        holds_lock: bool = True,
     ) -> None:
         self.identity: Final = identity
         self.grace: Final = grace
@@ -97,21 +98,21 @@ class Snapshot:
         self.known_until: Final = known_until
         self.lead_until: Final = lead_until
         self.number: Final = number
-        self.exclusive: Final = exclusive
-        self.seated: Final = seated
+        self.needs_lock: Final = needs_lock
+        self.holds_lock: Final = holds_lock
 
 
 # --- what can happen to it -----------------------------------------------------------
-# (named tuples: cheap to define and to make; they are told apart by class, never compared)
+# (named tuples: cheap to make; told apart by class, never compared)
 
 
 class Confirmation(NamedTuple):
-    """Somebody who knows named the leader.
+    """The sidecar named the leader.
 
-    at: the earliest instant the word can stem from: when a GET was *sent*, when
-        an event came in.
+    leader: the name; None only where the settings assume that another pod leads.
+    at: the earliest instant from which this can stem: when a GET was *sent*, or when the
+        event stream was last known to be empty.
     now: the instant at which it is taken in.
-    leader: the name; None only where the settings say "follow nobody in particular".
     pushed: True for news from the stream, which wins over a GET of the same instant.
     """
 
@@ -122,32 +123,32 @@ class Confirmation(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """Nothing happened but time."""
+    """Only time has passed."""
 
     now: float
 
 
-class Seat(NamedTuple):
-    """This process took (or lost) the pod's one seat (``scope="process"``)."""
+class LockHeld(NamedTuple):
+    """This process took (or lost) the pod's lock (``scope="process"``)."""
 
     held: bool
     now: float
 
 
 class Stopped(NamedTuple):
-    """The elector was stopped: nothing is known any more, not even the past."""
+    """The elector was stopped: nothing is known any more."""
 
     now: float
 
 
-Input: TypeAlias = Confirmation | Tick | Seat | Stopped
+Input: TypeAlias = Confirmation | Tick | LockHeld | Stopped
 
 
 # --- what follows from it ------------------------------------------------------------
 
 
 class _Numbered:
-    """Leadership ``number`` and what became of it. Equal only within a class, unlike tuples."""
+    """Leadership ``number`` and what became of it. Unlike tuples, equal only within a class."""
 
     __slots__ = ("number",)
 
@@ -171,7 +172,7 @@ class Elected(_Numbered):
 
 
 class Demoted(_Numbered):
-    """Leadership ``number`` is over."""
+    """Leadership ``number`` ended."""
 
     __slots__ = ()
 
@@ -183,44 +184,44 @@ Change: TypeAlias = Elected | Demoted | LeaderChange
 
 
 class Counts(NamedTuple):
-    """How often something happened.
+    """How often something happened since the elector was made (or since the fork).
 
-    elected, demoted: leaderships begun and ended.
+    elected, demoted: leaderships gained and lost.
     answers, failures: GETs with and without a usable answer.
     streams, events, unreadable: streams opened, events read, and events that could not be.
-    callback_errors, overruns: callbacks that raised, and that kept others waiting.
+    callback_errors, overruns: callbacks that raised, and callbacks that delayed others.
     """
 
-    elected: int
-    demoted: int
-    answers: int
-    failures: int
-    streams: int
-    events: int
-    unreadable: int
-    callback_errors: int
-    overruns: int
+    elected: int = 0
+    demoted: int = 0
+    answers: int = 0
+    failures: int = 0
+    streams: int = 0
+    events: int = 0
+    unreadable: int = 0
+    callback_errors: int = 0
+    overruns: int = 0
 
 
 class Status(NamedTuple):
-    """One consistent look at an elector, for humans, logs and health endpoints.
+    """One consistent view of an elector, for people, logs and health endpoints.
 
     state: `State`; is_leader: the same as a bool.
     leader: the leader's name while known, else None. identity: our own name.
-    running: whether `start` was called and `stop` was not.
+    running: whether `Elector.start` was called and `Elector.stop` was not.
     stream: ``"off"`` (not started, or no stream configured), ``"connecting"``,
-        ``"open"``, ``"waiting"`` (between two tries) or ``"absent"`` (there is
+        ``"open"``, ``"waiting"`` (between two attempts) or ``"absent"`` (there is
         no stream at that address; polling alone).
     age: seconds since the newest confirmation, None before the first.
     expires_in: seconds for which it still holds, None when nothing is known or
-        it holds for ever (``when_unconfigured``).
+        it never expires (``when_unconfigured``).
     leadership: the number of the current leadership, None when not leading.
-    last_error: the newest problem in one line, None if there never was one.
-    scope: ``"pod"`` or ``"process"``; seated: whether this process holds the
-        pod's seat (None with scope ``"pod"``).
-    alive: False when a thread of the library has died, when poll is stuck, or when a
-        callback has kept the end of a leadership from being announced for longer than
-        the grace period. What a liveness probe asks; says nothing about leading.
+    last_error: the newest problem in one line, None if there has been none.
+    scope: ``"pod"`` or ``"process"``; holds_lock: whether this process holds the
+        pod's lock (None with scope ``"pod"``).
+    alive: False when a thread of the library has died, when the poll thread is stuck, or
+        when a callback has delayed the announcement of a leadership's end for longer than
+        the grace period. For liveness probes; says nothing about leading.
     counts: what happened since the elector was made (or since the fork).
     """
 
@@ -235,7 +236,7 @@ class Status(NamedTuple):
     leadership: int | None
     last_error: str | None
     scope: str
-    seated: bool | None
+    holds_lock: bool | None
     alive: bool
     counts: Counts
 

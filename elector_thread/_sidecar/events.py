@@ -1,64 +1,52 @@
 """Bytes in, meaning out: event-stream bytes to whole events, JSON to a leader's name.
 
-Pure: reads through the function it is given, knows no socket, clock or thread.
-Everything that a stranger sends passes here, so every size is bounded here.
+Pure: reads through the function it is given; knows no socket, clock or thread. Everything
+that another program sends passes here, so every size is bounded here.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-__all__ = [
-    "MAX_BYTES",
-    "EventBlocks",
-    "Malformed",
-    "begins_with_event",
-    "normalise",
-    "parse_leader",
-    "printable",
-]
+__all__ = ["MAX_BYTES", "EventBlocks", "Malformed", "normalise", "parse_leader", "printable"]
 
 MAX_BYTES = 64 * 1024
-"""Most bytes that one event, or one GET body, may have."""
+"""The longest event, and the longest GET body, in bytes."""
 
 MAX_BARREN_BYTES = 1024 * 1024
-"""Most bytes that a stream may spend without a single whole event (comments, say)."""
+"""The most bytes that a stream may send without a single whole event (comments, say)."""
 
 READ_SIZE = 8192
-"""Bytes asked for at a time. Never left open: an unbounded read allocates what the
-peer's chunk header claims, and 2**40 is a valid claim."""
+"""Bytes asked for at a time."""
 
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data", b"event", b"id", b"retry")
-_PLAIN_EVENT = re.compile(rb"data: [\x20-\x7e]*\n\n").fullmatch
-_PLAIN_CHUNK = re.compile(rb"\r\n([0-9a-f]{1,4})\r\n(data: [\x20-\x7e]*\n\n)\r\n").match
 _JSON_SPACE = " \t\n\r"
 
 
 class Malformed(ValueError):
-    """What came in cannot be understood. The message says what was expected and what came."""
+    """The input cannot be understood. The message says what was expected and what was found."""
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is Python's, not JSON's")
+    raise ValueError(f"{constant} is not JSON")
 
 
 _decode = json.JSONDecoder(parse_constant=_refuse).raw_decode
 
 
 def normalise(read1: Callable[[int], bytes]) -> EventBlocks:
-    """Turn raw event-stream bytes into blocks that ``sseclient.SSEClient`` reads right.
+    """Turn raw event-stream bytes into blocks that ``sseclient.SSEClient`` reads correctly.
 
     ``read1(n)`` returns at least one and at most ``n`` bytes as soon as there are
     any, and ``b""`` at the end of the stream.
 
-    sseclient-py alone loses the first event after a byte order mark, dies of
+    sseclient-py alone loses the first event after a byte order mark, fails on
     invalid UTF-8, delivers an event that the connection's end cut short, merges
-    events at mixed line ends and needs unbounded memory for endless input.
+    events at mixed line ends, and needs unbounded memory for endless input.
     """
     return EventBlocks(read1)
 
@@ -67,35 +55,29 @@ class EventBlocks(Iterator[bytes]):
     """The iterator behind `normalise`: one whole event a step, ``\\n`` line ends, valid UTF-8.
 
     Owned by the one thread that iterates. Raises `Malformed` when an event, or
-    the space between two, is longer than anything sensible.
+    the space between two, is too long.
     """
 
     def __init__(self, read1: Callable[[int], bytes]) -> None:
         self._read1 = read1
         self._ready: deque[bytes] = deque()
-        self._lines: list[bytes] = []  # the current event's lines, complete ones
+        self._lines: list[bytes] = []  # the complete lines of the event under way
         self._size = 0  # their bytes
-        self._rest = b""  # the line still under way
-        self._between = False  # nothing is under way: the next byte begins an event
+        self._rest = b""  # the line under way
         self._barren = 0  # bytes since the last whole event
         self._at_start = True  # a byte order mark may still come
         self._after_cr = False  # the last byte was CR: an LF now belongs to it
 
     @property
-    def more(self) -> bool:
-        """Whether another whole event is here already, so that the next step will not block."""
-        return bool(self._ready)
+    def between_events(self) -> bool:
+        """Whether no event is under way: the next byte may begin one."""
+        return not (self._rest or self._lines)
 
     def __next__(self) -> bytes:
         while not self._ready:
             chunk = self._read1(READ_SIZE)
             if not chunk:
-                raise StopIteration  # an event cut short is no event
-            if self._between and _PLAIN_EVENT(chunk):
-                # what the sidecar sends; a shortcut to what the long way would give, since
-                # this is on the way from the wire to `is_leader`
-                self._barren = 0
-                return chunk
+                raise StopIteration  # an event that was cut short does not count
             self._feed(chunk)
         return self._ready.popleft()
 
@@ -115,7 +97,6 @@ class EventBlocks(Iterator[bytes]):
         for line in lines:
             self._take(line)
         self._check_size()
-        self._between = not (self._at_start or self._rest or self._lines or self._after_cr)
 
     def _without_bom(self, chunk: bytes) -> bytes:
         if not self._at_start:
@@ -148,20 +129,8 @@ class EventBlocks(Iterator[bytes]):
             raise Malformed(f"expected events, got {MAX_BARREN_BYTES} bytes without a single one")
 
 
-def begins_with_event(unread: bytes) -> bool:
-    """Whether the rest of a chunked stream begins with one more whole event, in its own chunk.
-
-    Such as the sidecar sends: whoever reads on is sure to get it without waiting. Of
-    anything else that may be an event this says False, and it is read when its turn comes.
-    """
-    if len(unread) <= len(b"\r\n"):  # mostly: the end of the chunk that was read
-        return False
-    chunk = _PLAIN_CHUNK(unread)
-    return chunk is not None and int(chunk[1], 16) == len(chunk[2])
-
-
 def _normal_line(line: bytes) -> bytes | None:
-    """A field line as valid UTF-8; None for comments and whatever the standard ignores."""
+    """A field line as valid UTF-8; None for comments and for what the standard ignores."""
     field, colon, value = line.partition(b":")
     if field not in _FIELDS:
         return None
@@ -172,7 +141,7 @@ def _normal_line(line: bytes) -> bytes | None:
         return None
     if field == b"id" and b"\0" in value:
         return None
-    # sseclient prints these at DEBUG level: no control characters in anybody's terminal
+    # sseclient logs these at DEBUG level: keep control characters out of the terminal
     name = "".join(c if c.isprintable() else "\ufffd" for c in value.decode("utf-8", "replace"))
     return field + colon + b" " + name.encode() if colon else field
 
@@ -180,11 +149,13 @@ def _normal_line(line: bytes) -> bytes | None:
 def parse_leader(body: bytes | str) -> str | None:
     """The leader's name in a GET body or in an event's data; None for ``{}`` (no result yet).
 
-    Raises `Malformed` for anything else: not JSON, nested without end, the wrong
-    types, an empty name, or one with characters that no host name has.
+    Raises `Malformed` for anything else: not JSON, nested too deeply, the wrong types,
+    an empty name, or a name with characters that cannot be printed.
     """
     try:
-        text = body.decode("utf-8-sig") if isinstance(body, bytes) else body
+        # not "utf-8-sig": Python imports that codec at its first use, and a fork meanwhile
+        # would leave the child without it
+        text = body.removeprefix(_BOM).decode() if isinstance(body, bytes) else body
         text = text.strip(_JSON_SPACE)
         answer, end = _decode(text)
     except RecursionError:  # 64 KB of "[": not a ValueError
@@ -204,7 +175,7 @@ def parse_leader(body: bytes | str) -> str | None:
 
 
 def printable(text: bytes | str, limit: int = 120) -> str:
-    """Foreign text made safe for a log line: quoted, escaped, at most ``limit`` characters."""
+    """Text from outside made safe for a log line: quoted, escaped, at most ``limit`` characters."""
     head = text[: limit + 1]
     if isinstance(head, bytes):
         head = head.decode("utf-8", "replace")

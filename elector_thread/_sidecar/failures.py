@@ -1,7 +1,6 @@
 """What went wrong in an exchange, in words of our own.
 
-A library's message may hold the whole URL, password included; so nothing of it is
-passed on but its kind.
+A library's message may hold the whole URL with its password, so only its kind is used.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ import ssl
 from collections.abc import Iterator
 from http.client import IncompleteRead
 
-from .link import LimitReached
-from .wire import Malformed
+from .events import Malformed
+from .transport import LimitReached
 
-__all__ = ["Dropped", "ExchangeFailed", "NoStream", "failure_from"]
+__all__ = ["ConnectionDropped", "ExchangeFailed", "NoStream", "failure_from"]
 
 
 class ExchangeFailed(Exception):
-    """No usable answer. The message is safe to show: one line, no credentials, escaped.
+    """There was no usable answer. The message is safe to show: one line, escaped, no credentials.
 
-    retry_after: seconds that the elector asked us to wait, if it did.
+    retry_after: the seconds that the other end asked us to wait, if it did.
     """
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
@@ -30,15 +29,24 @@ class ExchangeFailed(Exception):
 
 
 class NoStream(ExchangeFailed):
-    """Something answers at the stream's address, but it is no event stream."""
+    """Something answers at the stream's address, but not with an event stream."""
 
 
-class Dropped(ExchangeFailed):
-    """The connection went away before an answer came."""
+class ConnectionDropped(ExchangeFailed):
+    """The connection was lost before an answer came."""
+
+
+_WORDS: tuple[tuple[type[BaseException], type[ExchangeFailed], str], ...] = (
+    (IncompleteRead, ExchangeFailed, "cut short by the other end"),
+    (TimeoutError, ExchangeFailed, "no complete answer in time"),
+    (ConnectionRefusedError, ExchangeFailed, "connection refused"),
+    (ConnectionError, ConnectionDropped, "connection lost"),
+    (socket.gaierror, ExchangeFailed, "the host's name cannot be resolved"),
+)
 
 
 def failure_from(error: Exception) -> ExchangeFailed:
-    """What went wrong, in words of our own: a library's message may hold the whole URL."""
+    """The error that we raise in place of ``error``."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, Malformed | LimitReached):
@@ -52,15 +60,6 @@ def failure_from(error: Exception) -> ExchangeFailed:
         if isinstance(cause, OSError) and cause.errno:
             return ExchangeFailed(os.strerror(cause.errno).lower())
     return ExchangeFailed(f"not understood as HTTP ({type(causes[-1]).__name__})")
-
-
-_WORDS: tuple[tuple[type[BaseException], type[ExchangeFailed], str], ...] = (
-    (IncompleteRead, ExchangeFailed, "cut short by the other end"),
-    (TimeoutError, ExchangeFailed, "no complete answer in time"),
-    (ConnectionRefusedError, ExchangeFailed, "connection refused"),
-    (ConnectionError, Dropped, "connection lost"),
-    (socket.gaierror, ExchangeFailed, "the host's name cannot be resolved"),
-)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,8 +1,8 @@
-"""The pod's one seat: a file lock that the kernel drops when its holder dies.
+"""The pod's lock: a file lock that the kernel drops when the process that holds it ends.
 
-The elector names pods, not processes; with ``scope="process"`` a process leads
-only while it holds this lock as well. POSIX locks: a forked child does not
-inherit them, cannot keep them alive, and cannot drop its parent's.
+The elector names pods, not processes; with ``scope="process"`` a process is the leader
+only while it holds this lock as well. POSIX locks: a forked child does not inherit them,
+cannot keep them alive, and cannot drop its parent's.
 """
 
 from __future__ import annotations
@@ -11,32 +11,35 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from math import inf
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 
+from .._state.clock import Flag, now
+from .._state.store import Store
+from ..errors import ConfigurationError
+from ..settings import Settings
 from . import forks
-from .cell import Cell
-from .clock import Flag, now
-from .errors import ConfigurationError
-from .settings import Settings
 
-__all__ = ["Claim", "Seat", "default_path", "open_seat"]
+with suppress(ImportError):  # Windows, where `open_lock` refuses
+    import fcntl
+
+__all__ = ["LockClaim", "LockKeeper", "default_path", "open_lock"]
 
 RETRY = 1.0
-"""Seconds between two tries while this pod leads and another process has the seat."""
+"""Seconds between two attempts while this pod leads and another process holds the lock."""
 
 RECHECK = 60.0
 """Seconds between two looks at whether the file is still the one that is locked."""
 
 
 def default_path(identity: str) -> Path:
-    """Where the processes of one pod, run by one user, meet."""
+    """The lock file that the processes of one pod share, if one user runs them."""
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"elector-thread-{os.getuid()}-{digest}.seat"
+    return Path(tempfile.gettempdir()) / f"elector-thread-{os.getuid()}-{digest}.lock"
 
 
-class _SeatFile:
+class _LockFile:
     """One lock file of this process, shared by every elector here that uses it.
 
     A POSIX lock belongs to the process, and closing any descriptor of the file
@@ -51,24 +54,24 @@ class _SeatFile:
         self.descriptor = _open(path)
 
     def lock(self) -> bool:
-        """Take the lock if nobody else has it."""
+        """Take the lock if no other process holds it; whether it is ours."""
         while not self.locked:
             if not self._is_current():
                 self._reopen()
             if not _try_lock(self.descriptor):
                 return False
-            # removed between the look and the lock, it is a file that nobody else will find
+            # a file that was removed before it was locked is one that no other process will find
             self.locked = self._is_current()
         return True
 
     def recheck(self) -> bool:
-        """Whether we still hold *the* seat: somebody may have removed the file.
+        """Whether we still hold *the* lock: the file may have been removed.
 
-        Touches it as well, so that cleaners of temporary folders leave it alone.
+        Touches the file as well, so that cleaners of temporary folders leave it alone.
         """
         if self._is_current():
             os.utime(self.descriptor)
-        self.locked = False  # to be taken again: whoever here closed the file has dropped it
+        self.locked = False  # take it again: closing any descriptor of the file drops it
         return self.lock()
 
     def close(self) -> None:
@@ -90,28 +93,28 @@ class _SeatFile:
         self.locked = False
 
 
-_lock = Lock()  # protects `_files` and every `_SeatFile` in it
-_files: dict[Path, _SeatFile] = {}
+_lock = Lock()  # protects `_files` and every `_LockFile` in it
+_files: dict[Path, _LockFile] = {}
 
 
-class Claim:
-    """One elector's claim to the seat, from `open_seat` to `release`."""
+class LockClaim:
+    """One elector's claim to the lock, from `open_lock` to `release`."""
 
-    def __init__(self, file: _SeatFile) -> None:
-        self._file: _SeatFile | None = file
+    def __init__(self, file: _LockFile) -> None:
+        self._file: _LockFile | None = file
 
     def take(self) -> bool:
-        """Take the seat if it is free (or this process's already); never waits."""
+        """Take the lock if it is free (or this process's already); never waits."""
         with _lock:
             return self._file is not None and self._file.lock()
 
     def recheck(self) -> bool:
-        """Whether the seat is still ours."""
+        """Whether the lock is still ours."""
         with _lock:
             return self._file is not None and self._file.recheck()
 
     def release(self) -> None:
-        """Give the seat up, unless another elector of this process claims it too."""
+        """Drop the lock, unless another elector of this process claims it too."""
         with _lock:
             file, self._file = self._file, None
             if file is None:
@@ -122,8 +125,8 @@ class Claim:
                 del _files[file.path]
 
 
-def open_seat(settings: Settings) -> Claim:
-    """A claim to the seat that ``settings`` name. ConfigurationError if it cannot be opened."""
+def open_lock(settings: Settings) -> LockClaim:
+    """A claim to the lock that ``settings`` name. ConfigurationError if it cannot be opened."""
     if os.name != "posix":  # pragma: no cover - Windows
         raise ConfigurationError("scope='process' needs POSIX file locks, which this system lacks")
     path = (settings.lock_path or default_path(settings.identity)).absolute()
@@ -132,16 +135,16 @@ def open_seat(settings: Settings) -> Claim:
         if path not in _files:
             _files[path] = _open_file(path)
         _files[path].claims += 1
-        return Claim(_files[path])
+        return LockClaim(_files[path])
 
 
-def _open_file(path: Path) -> _SeatFile:
+def _open_file(path: Path) -> _LockFile:
     try:
-        file = _SeatFile(path)
+        file = _LockFile(path)
     except OSError as error:
         raise ConfigurationError(
             f"lock_path: scope='process' needs a lock file, but {path} cannot be opened: "
-            f"{os.strerror(error.errno or 0)}; give lock_path a file in a writable local folder"
+            f"{os.strerror(error.errno or 0)}; set lock_path to a file in a writable local folder"
         ) from None
     return file
 
@@ -152,8 +155,6 @@ def _open(path: Path) -> int:
 
 
 def _try_lock(descriptor: int) -> bool:
-    import fcntl  # here, since most processes need no seat, and some systems have no fcntl
-
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -173,35 +174,29 @@ def _forget_after_fork() -> None:
 forks.in_child(_forget_after_fork)
 
 
-class Seat:
-    """Everything the seat thread does; `run` is its body.
+class LockKeeper:
+    """Everything the lock thread does; `run` is its body.
 
-    Takes the seat when this pod leads, and keeps it until the elector stops: not
-    before its callbacks and leader tasks have ended does another process get it.
+    Takes the lock when this pod leads, and keeps it until the elector stops: no other
+    process gets it before this one's callbacks and leader tasks have ended.
     """
 
     def __init__(
-        self,
-        claim: Claim,
-        cell: Cell,
-        identity: str,
-        stopping: Flag,
-        working: Callable[[], Iterable[Thread]],
+        self, claim: LockClaim, store: Store, working: Callable[[], Iterable[Thread]]
     ) -> None:
         self._claim = claim
-        self._cell = cell
-        self._epoch = cell.epoch
-        self._identity = identity
-        self._stopping = stopping
+        self._store = store
         self._working = working  # the threads that run user code
 
     def run(self) -> None:
-        """Hold the seat, or try to get it, until told to stop and user code has ended."""
+        """Hold the lock, or try to get it, until the store is closed and user code has ended."""
         held = False
-        while not self._stopping.is_set():
-            version = self._cell.version
-            held = self._hold(held)
-            self._cell.wait_beyond(version, now() + self._pause(held))
+        flag = Flag()  # set by every change of the store
+        with self._store.waking(flag):
+            while not self._store.closed:
+                flag.clear()
+                held = self._hold(held)
+                flag.wait(self._pause(held))
         for thread in self._working():
             thread.join()
         self._claim.release()
@@ -213,17 +208,20 @@ class Seat:
                 holds = self._claim.recheck()
             elif self._pod_leads():
                 holds = self._claim.take()
-        except OSError:  # the folder is gone, say: no lock, no seat
+        except OSError:  # the folder is gone, for example
             holds = False
         if holds != held:
-            self._cell.seat(self._epoch, holds)
+            self._store.set_lock_held(holds)
         return holds
 
-    def _pause(self, held: bool) -> float:
+    def _pause(self, held: bool) -> float | None:
+        """Seconds until the next look; None: until something changes."""
+        if self._store.closed:
+            return 0.0
         if held:
             return RECHECK
-        return RETRY if self._pod_leads() else inf
+        return RETRY if self._pod_leads() else None
 
     def _pod_leads(self) -> bool:
-        snapshot = self._cell.snapshot
-        return snapshot.leader == self._identity and now() < snapshot.known_until
+        snapshot = self._store.snapshot
+        return snapshot.leader == snapshot.identity and now() < snapshot.known_until

@@ -1,0 +1,1 @@
+"""Everything that runs user code: callbacks, leader tasks and log handlers."""

@@ -1,0 +1,151 @@
+"""The dispatch thread: announces changes to user code, in order. Owns the expiry timer.
+
+Level-triggered: it compares what it has announced with what is true now, so a slow
+callback makes it skip what is already over instead of queueing it. No lock is held while
+a callback runs.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Thread
+
+from .._state.clock import Flag, now
+from .._state.health import CallbackFailed, Health, LeadershipAnnounced
+from .._state.leadership import Leadership
+from .._state.model import LeaderChange
+from .._state.rules import deadline
+from .._state.store import Store
+from .registry import Registration, Registry
+
+__all__ = ["Dispatcher"]
+
+
+class Dispatcher:
+    """Everything the dispatch thread does; `run` is its body.
+
+    `_announced` is also read by `held_up`, from any thread; it is replaced as a whole.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        health: Health,
+        *,
+        overrun_after: float,
+        predecessor: Thread | None = None,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._health = health
+        self._overrun_after = overrun_after
+        self._predecessor = predecessor
+        self._announced: Leadership | None = None
+        self._leader: str | None = None  # the newest leader that was announced
+        self._told: dict[Registration, object] = {}  # what each callback was called with last
+        self._process = os.getpid()
+
+    def run(self) -> None:
+        """Announce until the store is closed, then announce the end of what was announced."""
+        if self._predecessor is not None:
+            self._predecessor.join()  # its last callback may still run: never two at once
+        flag = Flag()
+        with self._store.waking(flag):
+            while True:
+                flag.clear()
+                closed = self._store.closed  # before: what ends until then is announced below
+                expiry = deadline(self._store.snapshot)
+                if now() >= expiry:
+                    self._store.expire()
+                self.drain()
+                if closed:
+                    return
+                flag.wait(deadline(self._store.snapshot) - now())
+
+    def drain(self) -> None:
+        """Announce everything there is to announce, then return."""
+        while self._announce_something():
+            pass
+
+    def held_up(self, instant: float) -> float:
+        """Seconds for which a callback has delayed the announcement of a leadership's end.
+
+        Counted from the beginning of the callback; 0 while nothing is delayed.
+        """
+        running, announced = self._health.running, self._announced
+        if running is None or announced is None or not announced.ended:
+            return 0.0
+        return instant - running[1]
+
+    def _announce_something(self) -> bool:
+        """Announce the most urgent thing; False if there is nothing to announce."""
+        announced = self._announced
+        if announced is not None and announced.ended:
+            self._announce_end(announced)
+            return True
+        if self._store.closed:
+            return False
+        current = self._store.leadership
+        if current is not None and not current.ended and self._announce(current):
+            return True
+        return self._announce_leader()
+
+    def _announce(self, leadership: Leadership) -> bool:
+        """Announce a beginning to the callbacks that were not called with it yet."""
+        untold = [e for e in self._registry.of("on_elected") if self._told.get(e) is not leadership]
+        if self._announced is leadership and not untold:
+            return False
+        for entry in untold:
+            if leadership.ended:
+                return True
+            self._note_announced(leadership)
+            self._call(entry, leadership)
+        if not leadership.ended:
+            self._note_announced(leadership)
+        return True
+
+    def _note_announced(self, leadership: Leadership) -> None:
+        if self._announced is not leadership:
+            self._announced = leadership
+            self._health.record(self._announcement(leadership, ended=False))
+
+    def _announce_end(self, leadership: Leadership) -> None:
+        self._announced = None
+        self._health.record(self._announcement(leadership, ended=True))
+        for entry in self._registry.of("on_demoted"):
+            self._call(entry, leadership)
+
+    def _announcement(self, leadership: Leadership, *, ended: bool) -> LeadershipAnnounced:
+        return LeadershipAnnounced(self._store.snapshot.identity, leadership.number, ended)
+
+    def _announce_leader(self) -> bool:
+        """Announce the next leader change, and the present leader to callbacks that came late."""
+        change = self._store.next_change()
+        called = False
+        for entry in self._registry.of("on_leader_change"):
+            if entry not in self._told and self._leader is not None:
+                self._call(entry, LeaderChange(None, self._leader))
+                called = True
+            if change is not None:
+                self._call(entry, change)
+        if change is not None:
+            self._leader = change.current
+        return called or change is not None
+
+    def _call(self, entry: Registration, argument: object) -> None:
+        if entry not in self._registry.entries:  # removed meanwhile
+            return
+        self._told[entry] = argument
+        self._health.running = (entry.name, now())
+        failure: BaseException | None = None
+        try:
+            entry.call(argument)
+        except BaseException as error:  # SystemExit, too: this thread is ours
+            failure = error
+        if os.getpid() != self._process:  # the callback forked, and this is what the child
+            raise SystemExit from failure  # returns to: there is nothing here to announce
+        if failure is not None:
+            self._health.record(CallbackFailed(entry.name, failure))
+        self._health.check_overrun(self._overrun_after)
+        self._health.running = None

@@ -1,0 +1,105 @@
+"""``while_leader``: one thread for one function, while this process is the leader."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from threading import Thread
+from typing import Any
+
+from .._state.backoff import Attempt, keep_trying
+from .._state.clock import now
+from .._state.health import CallbackFailed, Health
+from .._state.leadership import Leadership
+from .callbacks import name_of
+
+__all__ = ["LeaderTask"]
+
+LONGEST_PAUSE = 60.0
+"""Seconds: the ceiling of the pause before a function that raised is called again."""
+
+
+class LeaderTask:
+    """Runs ``fn(leadership)`` once for each leadership, never two at once.
+
+    `_lock` protects `_thread` and `_next`: a leadership is either taken by the running
+    thread or starts a new one. A function that outlives its leadership delays the next.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., object],
+        call: Callable[[Any], object],
+        health: Health,
+        predecessors: Sequence[Thread] = (),
+    ) -> None:
+        self.fn = fn
+        self._call = call
+        self._health = health
+        self._name = name_of(fn)
+        self._lock = threading.Lock()
+        self._thread: Thread | None = None
+        self._next: Leadership | None = None
+        self._removed = False
+        self._predecessors = predecessors  # threads that may still run the same function
+
+    @property
+    def thread(self) -> Thread | None:
+        """The thread under way, if there is one."""
+        return self._thread
+
+    def offer(self, leadership: Leadership) -> None:
+        """A leadership has begun. Called on the dispatch thread."""
+        with self._lock:
+            self._next = leadership
+            if self._thread is not None:
+                return
+            name = f"elector-task-{self._name}"
+            self._thread = thread = Thread(target=self._run, name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads, or the interpreter is shutting down
+                self._thread = None
+                raise
+
+    def remove(self) -> None:
+        """The function is not called for later leaderships, nor again for this one."""
+        self._removed = True
+
+    def renewed(self, health: Health) -> LeaderTask:
+        """The same task without a thread, for another runtime."""
+        return LeaderTask(self.fn, self._call, health)
+
+    def _run(self) -> None:
+        for predecessor in self._predecessors:
+            predecessor.join()
+        self._predecessors = ()
+        while (leadership := self._take()) is not None:
+            self._serve(leadership)
+
+    def _take(self) -> Leadership | None:
+        with self._lock:
+            leadership, self._next = self._next, None
+            if leadership is None:
+                self._thread = None
+            return leadership
+
+    def _serve(self, leadership: Leadership) -> None:
+        """Call the function until it returns or the leadership ends."""
+        returned = False
+
+        def attempt() -> Attempt:
+            nonlocal returned
+            began = now()
+            try:
+                if not finished():  # the leadership may have ended during the pause
+                    self._call(leadership)
+                returned = True
+            except BaseException as error:  # SystemExit, too: this thread is ours
+                self._health.record(CallbackFailed(f"while_leader function {self._name}", error))
+            return Attempt(now() - began)
+
+        def finished() -> bool:
+            return returned or self._removed or leadership.ended
+
+        keep_trying(attempt, longest_pause=LONGEST_PAUSE, sleep=leadership.wait, finished=finished)

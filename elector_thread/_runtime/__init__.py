@@ -1,0 +1,1 @@
+"""Makes the threads and connects them: the sidecar to the state, the state to user code."""

@@ -1,0 +1,378 @@
+"""What one process runs of an elector: its phase, its threads and what they share.
+
+Nothing else makes threads. A forked child gets a new `Runtime` in place of the inherited
+one, so that every lock, socket and thread in it is its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from enum import Enum
+from math import inf
+from threading import Thread
+from typing import Protocol
+
+from .._dispatch.dispatcher import Dispatcher
+from .._dispatch.log import Log
+from .._dispatch.registry import Registry
+from .._sidecar.calls import SidecarClient
+from .._sidecar.failures import ExchangeFailed
+from .._state.clock import CLOCK, Clock, now
+from .._state.health import GetAnswered, GetFailed, Health
+from .._state.model import Snapshot, State
+from .._state.rules import state_at, unknowing
+from .._state.store import Store
+from ..errors import ConfigurationError, ElectorUnavailableError
+from ..settings import Settings
+from . import forks
+from .podlock import LockKeeper, open_lock
+from .poll import Poll, take_answer
+from .stream import Stream
+
+__all__ = ["DORMANT", "Phase", "Runtime", "end_all"]
+
+BRIEFLY = 0.1
+"""Seconds that a stop waits for threads which run no user code (all end at once, except one that
+is looking up a host name), and for anything in a signal handler that interrupted a stop."""
+
+
+class Phase(Enum):
+    """What an elector does in this process."""
+
+    IDLE = "never started"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DORMANT = "starts at its first use: its parent's ran, or this process only forks workers"
+
+
+class Trigger(Enum):
+    """What changes the phase."""
+
+    START = "start() is called"
+    HOLD = "start() is called where nothing may start"
+    WAIT = "something waits for a state"
+    USE = "the state is read"
+    STOP = "stop() is called"
+    FORK = "this process is a forked child"
+
+
+_IDLE, _RUNNING, _STOPPED, DORMANT = Phase
+
+TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
+    _IDLE: {
+        Trigger.START: _RUNNING,
+        Trigger.WAIT: _RUNNING,
+        Trigger.HOLD: DORMANT,
+        Trigger.STOP: _STOPPED,
+    },
+    _RUNNING: {Trigger.STOP: _STOPPED, Trigger.FORK: DORMANT},
+    _STOPPED: {Trigger.START: _RUNNING, Trigger.HOLD: DORMANT},
+    DORMANT: {
+        Trigger.START: _RUNNING,
+        Trigger.WAIT: _RUNNING,
+        Trigger.USE: _RUNNING,
+        Trigger.STOP: _STOPPED,
+    },
+}
+"""The next phase; where a trigger is not listed, the phase stays."""
+
+
+class _Body(Protocol):
+    def run(self) -> None: ...
+
+
+class Runtime:
+    """The threads of one elector in one process, and its phase.
+
+    `_lock` protects the phase and everything that a start makes and a stop ends; it is
+    not held while waiting. Re-entrant, because a signal handler may call `stop` at any
+    point. `phase` and `store` are also read without it; `store` is replaced by each stop,
+    after the old one was closed, so that nothing of the past can count later.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry | None = None,
+        phase: Phase = Phase.IDLE,
+        clock: Clock = CLOCK,
+    ) -> None:
+        self.settings = settings
+        self.phase = phase
+        self.log = Log(settings.where)
+        self.health = Health(self.log.observe)
+        inherited = Registry(self.health) if registry is None else registry
+        self.registry = inherited.renewed(self.health)
+        grace = settings.grace_period if settings.configured else inf
+        needs_lock = settings.scope == "process"
+        self.store = Store(
+            Snapshot(settings.identity, grace, needs_lock=needs_lock, holds_lock=not needs_lock),
+            clock,
+        )
+        self._lock = threading.RLock()
+        self._owned = threading.Condition(self._lock)  # only to ask whether the lock is ours
+        self._has_waited = False  # a guarded call has waited in vain for the first answer
+        self.threads: tuple[Thread, ...] = ()  # those that were started
+        self._dispatch_thread: Thread | None = None
+        self._lock_thread: Thread | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._client: SidecarClient | None = None
+        self._poll: Poll | None = None
+        self._asking: set[SidecarClient] = set()  # of `refresh` while no poll thread runs
+
+    # --- phases --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the threads unless they run.
+
+        Raises `ConfigurationError` if the lock file cannot be opened, and RuntimeError if
+        the system refuses a thread.
+        """
+        self._enter(Trigger.HOLD if forks.is_held_back() else Trigger.START)
+        if self.phase is Phase.DORMANT:
+            self.log.held_back()
+
+    def use(self) -> None:
+        """The state is read: in a forked child whose parent's elector ran, start.
+
+        A reader should not have to handle what prevents that: it is logged, the state
+        stays unknown, and the next use tries again.
+        """
+        if self.phase is not Phase.DORMANT or forks.is_held_back():
+            return
+        try:
+            self._enter(Trigger.USE)
+        except (ConfigurationError, RuntimeError) as error:
+            self.log.start_failed(error)
+
+    def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
+        """Wait for a state, having started an elector that was never started.
+
+        One that was stopped stays so: what is known then is the answer. The store that is
+        waited for is the one of the phase that was entered, so a stop ends the wait.
+        """
+        store = self.store
+        if not forks.is_held_back():
+            self.use()
+            store = self._enter(Trigger.WAIT)
+        if self.phase is not Phase.RUNNING:
+            timeout = 0.0
+        return store.wait_for(wanted, timeout)
+
+    def wait_for_first_answer(self, timeout: float) -> None:
+        """For guarded calls: wait until it is known who leads; in vain only once."""
+        if not self.may_wait_for_first_answer():
+            return
+        if not self.wait_for(_is_known, timeout):
+            self._has_waited = True
+
+    def may_wait_for_first_answer(self) -> bool:
+        """Whether nothing is known only because there was no answer yet."""
+        if self._has_waited or self.phase is Phase.STOPPED or forks.is_held_back():
+            return False
+        store = self.store
+        if state_at(store.snapshot, store.now()) is not State.UNKNOWN:
+            return False
+        return self.phase is not Phase.RUNNING or store.snapshot.confirmed_at == -inf
+
+    def stop(self, timeout: float | None) -> bool:
+        """Step down, and wait for user code to end; see `Elector.stop`."""
+        return end_all([self], timeout)
+
+    def begin_stop(self) -> list[Thread]:
+        """Step down without waiting; the threads to wait for."""
+        with self._lock:
+            self.phase = TRANSITIONS[self.phase].get(Trigger.STOP, self.phase)
+            old = self.store
+            old.close()
+            self.store = Store(unknowing(old.snapshot), old.clock)
+            for client in (self._client, *list(self._asking)):
+                if client is not None:
+                    client.cancel()
+        working = self._working()
+        if self._lock_thread is not None and threading.current_thread() not in working:
+            working.append(self._lock_thread)  # it waits for the others; not for its own caller
+        return working
+
+    def for_child(self) -> Runtime:
+        """In a forked child: what takes this one's place. Takes no lock, starts no thread.
+
+        Every leadership of the parent is over here, also for those who hold its token.
+        """
+        self.store.void()
+        for client in (self._client, *list(self._asking)):
+            if client is not None:
+                client.abandon()
+        phase = TRANSITIONS[self.phase].get(Trigger.FORK, self.phase)
+        return Runtime(self.settings, self.registry, phase, self.store.clock)
+
+    def is_patched_since(self) -> bool:
+        """Whether gevent has replaced threading since our locks were made, and nothing runs."""
+        return self.phase is not Phase.RUNNING and type(self._lock) is not type(threading.RLock())
+
+    def _enter(self, trigger: Trigger) -> Store:
+        """Change the phase and make what it needs, in one step; the store of that phase."""
+        with self._lock:
+            before, store = self.phase, self.store
+            self.phase = TRANSITIONS[before].get(trigger, before)
+            if self.phase is before or self.phase is not Phase.RUNNING:
+                return store
+            try:
+                self._make_threads(store)
+            except BaseException:
+                self.begin_stop()
+                self.phase = before
+                raise
+            if store.closed:  # by a signal handler that called `stop` meanwhile
+                self.phase = Phase.STOPPED
+            return store
+
+    def is_locked_here(self) -> bool:
+        """Whether this very thread holds the lock: it runs a signal handler, then."""
+        try:
+            self._owned.notify(0)
+        except RuntimeError:
+            return False
+        return True
+
+    # --- threads -------------------------------------------------------------------------
+
+    def _make_threads(self, store: Store) -> None:
+        """Start the threads. Under the lock; a thread that finds its store closed ends at once."""
+        settings = self.settings
+        claim = open_lock(settings) if settings.scope == "process" else None
+        self.threads = ()
+        self._lock_thread = self._poll = None
+        self._has_waited = False
+        self._dispatcher = Dispatcher(
+            store,
+            self.registry,
+            self.health,
+            overrun_after=settings.poll_interval,
+            predecessor=self._dispatch_thread,
+        )
+        bodies: list[tuple[str, _Body]] = []
+        if settings.configured:
+            self._client = client = SidecarClient(settings)
+            self._poll = Poll(settings, client, store, self.health)
+            bodies.append(("poll", self._poll))
+            if settings.sse_url is not None:
+                bodies.append(("stream", Stream(client, store, self.health)))
+        else:
+            self._assume_leader(store)
+        try:
+            self._dispatch_thread = self._start_thread("dispatch", self._dispatcher)
+            for name, body in bodies:
+                self._start_thread(name, body)
+            if claim is not None:
+                keeper = LockKeeper(claim, store, self._working)
+                self._lock_thread = self._start_thread("lock", keeper)
+        finally:
+            if claim is not None and self._lock_thread is None:
+                claim.release()
+
+    def _start_thread(self, name: str, body: _Body) -> Thread:
+        thread = Thread(target=body.run, name=f"elector-{name}", daemon=True)
+        thread.start()
+        self.threads = (*self.threads, thread)  # only now: until then it is not alive
+        return thread
+
+    def _assume_leader(self, store: Store) -> None:
+        """There is no sidecar to ask: assume what ``when_unconfigured`` says."""
+        leads = self.settings.when_unconfigured == "lead"
+        store.confirm(self.settings.identity if leads else None, now())
+
+    def _working(self) -> list[Thread]:
+        """The threads that run user code."""
+        dispatch = [] if self._dispatch_thread is None else [self._dispatch_thread]
+        return [*dispatch, *self.registry.task_threads()]
+
+    @property
+    def alive(self) -> bool:
+        """See `Status.alive`. What is late is so by more than the grace period."""
+        if self.phase is not Phase.RUNNING:
+            return True
+        threads, dispatcher, instant = self.threads, self._dispatcher, now()
+        if not all(thread.is_alive() for thread in threads):
+            return self.phase is not Phase.RUNNING  # they were told to end meanwhile
+        late = instant - self.health.poll_due
+        if dispatcher is not None:
+            late = max(late, dispatcher.held_up(instant))
+        return late <= self.settings.grace_period
+
+    # --- asking --------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Ask once, now. Raises `ElectorUnavailableError` if there is no usable answer."""
+        self.use()
+        if not self.settings.configured:
+            with self._lock:
+                self._assume_leader(self.store)
+            return
+        with self._lock:
+            store, poll, running = self.store, self._poll, self.phase is Phase.RUNNING
+        failure = self._ask_poll(poll) if running and poll is not None else self._ask(store)
+        if failure is not None:
+            raise ElectorUnavailableError(f"no answer from {self.settings.where}: {failure}")
+
+    def _ask_poll(self, poll: Poll) -> str | None:
+        """Have the poll thread ask; why there is no answer, or None."""
+        request = poll.ask()
+        if request.done.wait(self._longest_answer()):
+            return request.failure
+        return "no answer in time"
+
+    def _longest_answer(self) -> float:
+        """Seconds for the GET under way and the one after it, each tried twice at most."""
+        return 4 * self.settings.request_timeout + 1.0
+
+    def _ask(self, store: Store) -> str | None:
+        """Ask on a connection of our own; why there is no answer, or None."""
+        client = SidecarClient(self.settings)
+        self._asking.add(client)
+        try:
+            if store.closed:  # stopped before `stop` could find the client
+                return "stopped meanwhile"
+            answer = client.ask()
+        except ExchangeFailed as failure:
+            if client.cancelled:
+                return "stopped meanwhile"
+            self.health.record(GetFailed(str(failure)))
+            return str(failure)
+        finally:
+            self._asking.discard(client)
+            client.close()
+        with self._lock:  # so that a stop in a signal handler knows what it interrupts
+            take_answer(answer, store)
+        self.health.record(GetAnswered())
+        return None
+
+
+def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:
+    """Stop all of them: each steps down first, then their user code is waited for."""
+    give_up = inf if timeout is None else now() + timeout
+    runtimes = list(runtimes)
+    interrupted = any(runtime.is_locked_here() for runtime in runtimes)
+    working = [thread for runtime in runtimes for thread in runtime.begin_stop()]
+    if interrupted:  # by this signal handler: the threads may need what that call holds
+        give_up = min(give_up, now() + BRIEFLY)
+    ended = join_all(working, give_up)
+    rest = [thread for runtime in runtimes for thread in runtime.threads]
+    join_all(rest, min(give_up, now() + BRIEFLY))
+    return ended
+
+
+def join_all(threads: Iterable[Thread], give_up: float) -> bool:
+    """Wait for ``threads`` until the instant ``give_up``; True if all of them have ended.
+
+    The calling thread, if it is one of them, is not waited for.
+    """
+    others = [thread for thread in threads if thread is not threading.current_thread()]
+    for thread in others:
+        thread.join(min(max(0.0, give_up - now()), threading.TIMEOUT_MAX))
+    return not any(thread.is_alive() for thread in others)
+
+
+def _is_known(snapshot: Snapshot, instant: float) -> bool:
+    return state_at(snapshot, instant) is not State.UNKNOWN

@@ -1,0 +1,184 @@
+"""The one place where the state lives, from a start of the elector to its stop.
+
+Writers (the stream, poll, dispatch and lock threads, and `Runtime`) take the lock, so
+that changes have one order. Readers take `Store.snapshot`, a single attribute that is
+replaced as a whole, and compare its deadlines with the clock. No user code runs here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
+
+from .clock import CLOCK, Clock, Flag
+from .leadership import Leadership
+from .model import Confirmation, Input, LeaderChange, LockHeld, Snapshot, Stopped, Tick
+from .rules import advance, unknowing
+
+__all__ = ["Store"]
+
+MAX_PENDING_CHANGES = 16
+"""Leader changes kept for a slow handler; beyond that they fold into a single one."""
+
+
+class Store:
+    """Owns the snapshot, the current leadership and the leader changes not yet announced.
+
+    `_lock` makes writers take turns; it protects `_pending` and the order in which
+    `snapshot` and `leadership` are replaced. Every other attribute is a single value that
+    is read without the lock: `closed` only ever becomes True, `stream` and `news` are
+    written by the stream thread, `recoveries` by the poll thread, and each operation on
+    the two dicts of flags is atomic. Re-entrant, because a signal handler may call `close` at
+    any point.
+    """
+
+    def __init__(self, snapshot: Snapshot, clock: Clock = CLOCK) -> None:
+        self._lock = threading.RLock()
+        self.clock = clock
+        self.snapshot = snapshot
+        self.leadership: Leadership | None = None
+        self.closed = False
+        self.stream = "off"
+        self.news = 0
+        self.recoveries = 0
+        self._pending: deque[LeaderChange] = deque()
+        self._change_flags: dict[Flag, None] = {}  # of threads that wait for changes
+        self._news_flags: dict[Flag, None] = {}  # of threads that wait for news of a source
+
+    # --- reading, without the lock -------------------------------------------------
+
+    def now(self) -> float:
+        """The instant with which those in `snapshot` are to be compared."""
+        return self.clock.now()
+
+    def lead_until(self, number: int) -> float:
+        """Until when leadership ``number`` holds; ``-inf`` once it is over."""
+        snapshot = self.snapshot
+        return snapshot.lead_until if snapshot.number == number else -inf
+
+    # --- writing ---------------------------------------------------------------------
+
+    def confirm(self, leader: str | None, at: float, *, pushed: bool = False) -> None:
+        """The sidecar named ``leader``, as of the instant ``at``; see `Confirmation`."""
+        with self._lock:
+            if not self.closed:
+                self._take(Confirmation(leader, at, self.now(), pushed))
+
+    def expire(self) -> None:
+        """Let time pass: publish the end of what has expired."""
+        with self._lock:
+            self._take(Tick(self.now()))
+
+    def set_lock_held(self, held: bool) -> None:
+        """This process took or lost the pod's lock (``scope="process"``)."""
+        with self._lock:
+            if not self.closed:
+                self._take(LockHeld(held, self.now()))
+
+    def close(self) -> None:
+        """Nothing is known any more, for good: later confirmations count for nothing."""
+        with self._lock:
+            self.closed = True
+            self._take(Stopped(self.now()))
+            self._pending.clear()
+        self.wake()
+        _set_all(self._news_flags)
+
+    def add_news(self) -> None:
+        """The stream brought an event, or ended: the poll thread is to ask at once."""
+        self.news += 1
+        _set_all(self._news_flags)
+
+    def add_recovery(self) -> None:
+        """GET is answered again: the stream thread may try earlier."""
+        self.recoveries += 1
+        _set_all(self._news_flags)
+
+    def next_change(self) -> LeaderChange | None:
+        """Take the oldest leader change that was not announced yet."""
+        with self._lock:
+            return self._pending.popleft() if self._pending else None
+
+    def void(self) -> None:
+        """In a forked child: end every leadership of the parent. Takes no lock."""
+        self.snapshot = unknowing(self.snapshot)
+
+    # --- waiting -----------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Wake the threads that wait for changes: there may be something for them to do."""
+        _set_all(self._change_flags)
+
+    @contextmanager
+    def waking(self, flag: Flag, *, by_news: bool = False) -> Iterator[None]:
+        """Within the block ``flag`` is set by every change, or else by news of a source.
+
+        `close` sets both kinds.
+        """
+        flags = self._news_flags if by_news else self._change_flags
+        flags[flag] = None
+        try:
+            yield
+        finally:
+            del flags[flag]
+
+    def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
+        """Wait until ``wanted(snapshot, instant)``; False after ``timeout`` seconds or `close`."""
+        give_up = inf if timeout is None else self.now() + timeout
+        flag = Flag()
+        with self.waking(flag):
+            while True:
+                flag.clear()
+                instant = self.now()
+                if wanted(self.snapshot, instant):
+                    return True
+                if self.closed or instant >= give_up:
+                    return False
+                flag.wait(give_up - instant)
+
+    # --- with the lock held --------------------------------------------------------
+
+    def _take(self, given: Input) -> None:
+        """Replace the snapshot first of all: with that assignment, state and token flip."""
+        before = self.snapshot
+        after, changes = advance(before, given)
+        if after is before:
+            return
+        self.snapshot = after
+        if self.closed:  # by a signal handler that struck between the lines above
+            self.snapshot = unknowing(after)
+        self._renew_leadership(after)
+        for change in changes:
+            if isinstance(change, LeaderChange):
+                self._keep(change)
+        if changes or _is_known(before, given.now) != _is_known(after, given.now):
+            self.wake()
+
+    def _renew_leadership(self, after: Snapshot) -> None:
+        """Wake those who wait for the old leadership's end, and make the new one."""
+        old = self.leadership
+        if old is not None and self.lead_until(old.number) == -inf:
+            old._end()
+        if after.lead_until > -inf and (old is None or old.number != after.number):
+            self.leadership = Leadership(after.number, self.now(), self.lead_until, self.clock)
+
+    def _keep(self, change: LeaderChange) -> None:
+        if len(self._pending) >= MAX_PENDING_CHANGES:
+            first = self._pending[0].previous
+            self._pending.clear()
+            if first == change.current:
+                return
+            change = LeaderChange(first, change.current)
+        self._pending.append(change)
+
+
+def _set_all(flags: dict[Flag, None]) -> None:
+    for flag in list(flags):
+        flag.set()
+
+
+def _is_known(snapshot: Snapshot, instant: float) -> bool:
+    return instant < snapshot.known_until
