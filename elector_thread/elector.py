@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
-import weakref
 from collections.abc import Callable
 from math import isfinite
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
 
-from ._runtime import forks
-from ._runtime.runtime import DORMANT, Phase, Runtime, end_all
+from ._runtime import forks, process
+from ._runtime.phases import DORMANT, Phase
+from ._runtime.runtime import Runtime
 from ._state.clock import WHICH, read_clock
 from ._state.model import Snapshot, State, Status
 from ._state.rules import leader_at, state_at
 from .guard import Guard
 from .settings import SIGNATURE, Options, resolve
 
-__all__ = ["Elector", "electors", "start_dormant", "step_down"]
-
-EXIT_PATIENCE = 2.0
-"""Seconds that the interpreter's exit waits for ``on_demoted`` callbacks and leader tasks."""
+__all__ = ["Elector"]
 
 AnyCallback = TypeVar("AnyCallback", bound=Callable[..., object])
 
-_electors: weakref.WeakSet[Elector] = weakref.WeakSet()
 _started: set[Elector] = set()
 """Those that were started and not stopped: they run even if no other reference is kept."""
 
@@ -76,7 +71,7 @@ class Elector:
 
     def __init__(self, **settings: Unpack[Options]) -> None:
         self._runtime = Runtime(resolve(**settings))
-        _electors.add(self)
+        process.register(self)
 
     # --- starting and stopping ---------------------------------------------------------
 
@@ -306,10 +301,6 @@ class Elector:
         self._runtime.use()
         return view
 
-    def _fork(self) -> None:
-        """In a forked child: replace what was inherited."""
-        self._runtime = self._runtime.for_child()
-
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "an Elector cannot be copied or pickled: it owns threads and connections. Make one "
@@ -323,36 +314,3 @@ class Elector:
 
 
 Elector.__signature__ = SIGNATURE  # type: ignore[attr-defined]  # `help` shows every setting
-
-
-def electors() -> list[Elector]:
-    """Every elector of this process."""
-    return list(_electors)
-
-
-def start_dormant() -> None:
-    """For servers' hooks: `Elector.post_fork` for every elector of this process."""
-    for elector in electors():
-        elector.post_fork()
-
-
-def step_down(timeout: float) -> bool:
-    """For servers' hooks and the interpreter's exit: stop every elector of this process.
-
-    All step down first; then at most ``timeout`` seconds pass until their callbacks and
-    leader tasks have ended. Returns False if some have not.
-    """
-    forks.notice()
-    return end_all([elector._runtime for elector in electors()], timeout)
-
-
-def _after_fork() -> None:
-    for elector in electors():
-        elector._fork()
-
-
-forks.in_child(_after_fork)
-# Exit handlers run in reverse order. urllib3 closes its pools by weakref.finalize, which
-# registers one handler when it is first used: let that be now, so that ours runs before it.
-weakref.finalize(_electors, id, None)
-atexit.register(step_down, EXIT_PATIENCE)

@@ -98,6 +98,7 @@ def test_leadership_runs_out_without_confirmation_and_comes_back(
     ended = threading.Event()
     elector.on_demoted(ended.set)
     server.on_get = server.on_stream = Connection.reset
+    until(lambda: elector.status().counts.failures >= 1)
     server.drop_streams()
     assert elector.is_leader, "a dropped stream alone is no demotion"
     assert ended.wait(PATIENCE)
@@ -188,7 +189,8 @@ def test_events_that_waited_for_the_stream_thread_do_not_win_over_later_answers(
         server.send_to_streams(chunk(b"data: unreadable\n\n"))
         assert held_up.wait(PATIENCE)
         server.push("pod-a")  # stays in the socket while GETs are answered
-        server.wait_gets(2)
+        answers = elector.status().counts.answers
+        until(lambda: elector.status().counts.answers >= answers + 3, "a GET from after the push")
         events = elector.status().counts.events
         release.set()
         until(lambda: elector.status().counts.events > events, "the old event to be read")
@@ -617,6 +619,7 @@ def test_an_outage_is_one_line_at_its_begin_and_one_at_its_end(
     assert lines(log) == []
     good = server.on_get
     server.on_get = server.on_stream = Connection.reset
+    until(lambda: elector.status().counts.failures >= 1)
     server.drop_streams()
     until(lambda: elector.status().counts.failures >= 5)
     ((level, text),) = lines(log)

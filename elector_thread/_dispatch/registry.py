@@ -8,7 +8,7 @@ from typing import Any
 
 from .._state.health import Health
 from .callbacks import adapt, name_of
-from .tasks import LeaderTask
+from .tasks import TaskRunner
 
 __all__ = ["Registration", "Registry"]
 
@@ -28,7 +28,7 @@ class Registration:
         kind: str,
         callback: Callable[..., object],
         call: Callable[[Any], object],
-        task: LeaderTask | None = None,
+        task: TaskRunner | None = None,
     ) -> None:
         self.kind = kind
         self.callback = callback
@@ -48,7 +48,7 @@ class Registry:
         self._health = health
         self._lock = Lock()
         self.entries: tuple[Registration, ...] = ()
-        self._removed: tuple[LeaderTask, ...] = ()
+        self._removed: tuple[TaskRunner, ...] = ()
 
     def add(self, kind: str, callback: Callable[..., object]) -> None:
         """Register ``callback``. Raises TypeError if it cannot be called; see `adapt`."""
@@ -61,7 +61,7 @@ class Registry:
         call = adapt(fn, "while_leader")
         with self._lock:
             before = [task.thread for task in self._removed if task.fn == fn]
-            task = LeaderTask(fn, call, self._health, [thread for thread in before if thread])
+            task = TaskRunner(fn, call, self._health, [thread for thread in before if thread])
             self.entries = (*self.entries, Registration("on_elected", fn, task.offer, task))
 
     def remove(self, callback: Callable[..., object]) -> bool:

@@ -13,13 +13,13 @@ from .._state.health import CallbackFailed, Health
 from .._state.leadership import Leadership
 from .callbacks import name_of
 
-__all__ = ["LeaderTask"]
+__all__ = ["TaskRunner"]
 
 LONGEST_PAUSE = 60.0
 """Seconds: the ceiling of the pause before a function that raised is called again."""
 
 
-class LeaderTask:
+class TaskRunner:
     """Runs ``fn(leadership)`` once for each leadership, never two at once.
 
     `_lock` protects `_thread` and `_next`: a leadership is either taken by the running
@@ -66,9 +66,9 @@ class LeaderTask:
         """The function is not called for later leaderships, nor again for this one."""
         self._removed = True
 
-    def renewed(self, health: Health) -> LeaderTask:
+    def renewed(self, health: Health) -> TaskRunner:
         """The same task without a thread, for another runtime."""
-        return LeaderTask(self.fn, self._call, health)
+        return TaskRunner(self.fn, self._call, health)
 
     def _run(self) -> None:
         for predecessor in self._predecessors:

@@ -13,13 +13,13 @@ from .._state.health import GetAnswered, GetFailed, Health, UnexpectedError
 from .._state.store import Store
 from ..settings import Settings
 
-__all__ = ["Poll", "Request", "take_answer"]
+__all__ = ["AnswerRequest", "Poll", "take_answer"]
 
 LEAST_PAUSE = 1.0
 """Seconds between two GETs that only news from the stream has caused."""
 
 
-class Request:
+class AnswerRequest:
     """One call of `Elector.refresh` that waits for the poll thread's answer.
 
     `failure` is written before `done` is set, and read afterwards.
@@ -44,7 +44,7 @@ class Poll:
         self._client = client
         self._store = store
         self._health = health
-        self._requests: deque[Request] = deque()
+        self._requests: deque[AnswerRequest] = deque()
         self._flag = Flag()
         self._failing = False
         self._news = 0  # as of the newest GET
@@ -64,16 +64,16 @@ class Poll:
         self._client.close()
         _answer(self._take_requests(), "stopped meanwhile")
 
-    def ask(self) -> Request:
+    def ask(self) -> AnswerRequest:
         """Ask at once, whatever the pause; for any thread."""
-        request = Request()
+        request = AnswerRequest()
         self._requests.append(request)
         self._flag.set()
         if self._store.closed:  # the poll thread may have ended before
             _answer(self._take_requests(), "stopped meanwhile")
         return request
 
-    def _take_requests(self) -> list[Request]:
+    def _take_requests(self) -> list[AnswerRequest]:
         requests = []
         with suppress(IndexError):
             while True:
@@ -134,7 +134,7 @@ def take_answer(answer: Answer, store: Store) -> None:
         store.confirm(answer.leader, answer.asked_at)
 
 
-def _answer(requests: list[Request], failure: str | None) -> None:
+def _answer(requests: list[AnswerRequest], failure: str | None) -> None:
     for request in requests:
         request.failure = failure
         request.done.set()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from enum import Enum
 from math import inf
 from threading import Thread
 from typing import Protocol
@@ -26,56 +25,16 @@ from .._state.store import Store
 from ..errors import ConfigurationError, ElectorUnavailableError
 from ..settings import Settings
 from . import forks
+from .phases import Phase, Trigger, next_phase
 from .podlock import LockKeeper, open_lock
 from .poll import Poll, take_answer
 from .stream import Stream
 
-__all__ = ["DORMANT", "Phase", "Runtime", "end_all"]
+__all__ = ["Runtime", "end_all"]
 
 BRIEFLY = 0.1
 """Seconds that a stop waits for threads which run no user code (all end at once, except one that
 is looking up a host name), and for anything in a signal handler that interrupted a stop."""
-
-
-class Phase(Enum):
-    """What an elector does in this process."""
-
-    IDLE = "never started"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    DORMANT = "starts at its first use: its parent's ran, or this process only forks workers"
-
-
-class Trigger(Enum):
-    """What changes the phase."""
-
-    START = "start() is called"
-    HOLD = "start() is called where nothing may start"
-    WAIT = "something waits for a state"
-    USE = "the state is read"
-    STOP = "stop() is called"
-    FORK = "this process is a forked child"
-
-
-_IDLE, _RUNNING, _STOPPED, DORMANT = Phase
-
-TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
-    _IDLE: {
-        Trigger.START: _RUNNING,
-        Trigger.WAIT: _RUNNING,
-        Trigger.HOLD: DORMANT,
-        Trigger.STOP: _STOPPED,
-    },
-    _RUNNING: {Trigger.STOP: _STOPPED, Trigger.FORK: DORMANT},
-    _STOPPED: {Trigger.START: _RUNNING, Trigger.HOLD: DORMANT},
-    DORMANT: {
-        Trigger.START: _RUNNING,
-        Trigger.WAIT: _RUNNING,
-        Trigger.USE: _RUNNING,
-        Trigger.STOP: _STOPPED,
-    },
-}
-"""The next phase; where a trigger is not listed, the phase stays."""
 
 
 class _Body(Protocol):
@@ -183,7 +142,7 @@ class Runtime:
     def begin_stop(self) -> list[Thread]:
         """Step down without waiting; the threads to wait for."""
         with self._lock:
-            self.phase = TRANSITIONS[self.phase].get(Trigger.STOP, self.phase)
+            self.phase = next_phase(self.phase, Trigger.STOP)
             old = self.store
             old.close()
             self.store = Store(unknowing(old.snapshot), old.clock)
@@ -204,7 +163,7 @@ class Runtime:
         for client in (self._client, *list(self._asking)):
             if client is not None:
                 client.abandon()
-        phase = TRANSITIONS[self.phase].get(Trigger.FORK, self.phase)
+        phase = next_phase(self.phase, Trigger.FORK)
         return Runtime(self.settings, self.registry, phase, self.store.clock)
 
     def is_patched_since(self) -> bool:
@@ -215,7 +174,7 @@ class Runtime:
         """Change the phase and make what it needs, in one step; the store of that phase."""
         with self._lock:
             before, store = self.phase, self.store
-            self.phase = TRANSITIONS[before].get(trigger, before)
+            self.phase = next_phase(before, trigger)
             if self.phase is before or self.phase is not Phase.RUNNING:
                 return store
             try:

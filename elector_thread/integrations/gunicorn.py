@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from .._runtime import forks
-from ..elector import start_dormant, step_down
+from .._runtime.process import start_dormant, step_down
 
 __all__ = ["post_worker_init", "worker_exit"]
 

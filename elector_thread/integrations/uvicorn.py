@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ..elector import start_dormant, step_down
+from .._runtime.process import start_dormant, step_down
 
 __all__ = ["steps_down"]
 

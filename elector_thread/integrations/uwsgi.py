@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 
 from .._runtime import forks
-from ..elector import start_dormant
+from .._runtime.process import start_dormant
 
 try:
     import uwsgi  # type: ignore[import-untyped,unused-ignore]  # exists inside uWSGI alone

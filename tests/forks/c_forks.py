@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from elector_thread import Elector, State, forks
-from elector_thread.elector import start_dormant
+from elector_thread._runtime.process import start_dormant
 
 from .children import PATIENCE, Child, Held, c_fork
 

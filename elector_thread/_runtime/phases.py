@@ -1,0 +1,53 @@
+"""What an elector does in one process, and when that changes: one table. Pure."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["DORMANT", "Phase", "Trigger", "next_phase"]
+
+
+class Phase(Enum):
+    """What an elector does in this process."""
+
+    IDLE = "never started"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DORMANT = "starts at its first use: its parent's ran, or this process only forks workers"
+
+
+class Trigger(Enum):
+    """What changes the phase."""
+
+    START = "start() is called"
+    HOLD = "start() is called where nothing may start"
+    WAIT = "something waits for a state"
+    USE = "the state is read"
+    STOP = "stop() is called"
+    FORK = "this process is a forked child"
+
+
+_IDLE, _RUNNING, _STOPPED, DORMANT = Phase
+
+TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
+    _IDLE: {
+        Trigger.START: _RUNNING,
+        Trigger.WAIT: _RUNNING,
+        Trigger.HOLD: DORMANT,
+        Trigger.STOP: _STOPPED,
+    },
+    _RUNNING: {Trigger.STOP: _STOPPED, Trigger.FORK: DORMANT},
+    _STOPPED: {Trigger.START: _RUNNING, Trigger.HOLD: DORMANT},
+    DORMANT: {
+        Trigger.START: _RUNNING,
+        Trigger.WAIT: _RUNNING,
+        Trigger.USE: _RUNNING,
+        Trigger.STOP: _STOPPED,
+    },
+}
+"""The next phase for each phase and trigger."""
+
+
+def next_phase(phase: Phase, trigger: Trigger) -> Phase:
+    """The phase that follows; where the table lists nothing, the phase stays."""
+    return TRANSITIONS[phase].get(trigger, phase)

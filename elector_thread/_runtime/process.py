@@ -1,0 +1,70 @@
+"""Every elector of this process: what a fork, a server's hook and the exit do to them."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from typing import Protocol
+
+from .._state.model import Status
+from . import forks
+from .runtime import Runtime, end_all
+
+__all__ = ["Host", "electors", "register", "start_dormant", "step_down"]
+
+EXIT_PATIENCE = 2.0
+"""Seconds that the interpreter's exit waits for ``on_demoted`` callbacks and leader tasks."""
+
+
+class Host(Protocol):
+    """An `Elector`, as far as this module needs it."""
+
+    _runtime: Runtime
+
+    def status(self) -> Status:
+        """See `Elector.status`."""
+
+    def __hash__(self) -> int: ...
+
+
+_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
+
+
+def register(host: Host) -> None:
+    """``host`` is one more elector of this process."""
+    _hosts.add(host)
+
+
+def electors() -> list[Host]:
+    """Every elector of this process."""
+    return list(_hosts)
+
+
+def start_dormant() -> None:
+    """For servers' hooks: start what ran in the parent of this forked process."""
+    forks.notice()
+    for host in electors():
+        host._runtime.use()
+
+
+def step_down(timeout: float) -> bool:
+    """For servers' hooks and the interpreter's exit: stop every elector of this process.
+
+    All step down first; then at most ``timeout`` seconds pass until their callbacks and
+    leader tasks have ended. Returns False if some have not.
+    """
+    forks.notice()
+    return end_all([host._runtime for host in electors()], timeout)
+
+
+def _after_fork() -> None:
+    """In a forked child: replace what was inherited."""
+    for host in electors():
+        host._runtime = host._runtime.for_child()
+
+
+forks.in_child(_after_fork)
+# Exit handlers run in reverse order. urllib3 closes its pools by weakref.finalize, which
+# registers one handler when it is first used: let that be now, so that ours runs before it.
+weakref.finalize(_hosts, id, None)
+atexit.register(step_down, EXIT_PATIENCE)
