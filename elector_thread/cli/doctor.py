@@ -176,8 +176,7 @@ def _remedy_for(failure: str, settings: Settings) -> str:
 def _check_stream(sidecar: Sidecar, settings: Settings, url: str, leader: str | None) -> Finding:
     where = shown(url)
     try:
-        events = _first_events(sidecar, settings.request_timeout)
-        named = parse_leader(events[-1])
+        named = parse_leader(_first_event(sidecar, settings.request_timeout))
     except NoStream as problem:
         return Finding(
             PROBLEM,
@@ -204,20 +203,24 @@ def _check_stream(sidecar: Sidecar, settings: Settings, url: str, leader: str | 
     return Finding(OK, "stream", f"{where} is an event stream, and {result}")
 
 
-def _first_events(sidecar: Sidecar, timeout: float) -> list[str]:
-    """The first events of the stream. Raises ExchangeFailed if there is none in time."""
+def _first_event(sidecar: Sidecar, timeout: float) -> str:
+    """The data of the stream's first event. Raises ExchangeFailed if there is none in time."""
     timer = Timer(timeout, sidecar.abort)  # an open stream has no deadline of its own
     timer.daemon = True
     timer.start()
     try:
         with sidecar.open_stream() as stream:
-            events = next(iter(stream), [])
+            event = next(iter(stream), None)
+    except ExchangeFailed:
+        if not sidecar.aborted:
+            raise
+        event = None
     finally:
         timer.cancel()
-    if not events:
-        silent = f"the stream is open but silent for {timeout:g} s"
+    if not event:
+        silent = f"the stream is silent for {timeout:g} s"
         raise ExchangeFailed(silent if sidecar.aborted else "the stream ended without an event")
-    return events
+    return event[-1]
 
 
 # --- the identity ---------------------------------------------------------------------------

@@ -257,7 +257,7 @@ def test_doctor_does_not_wait_for_a_silent_stream(
     beside.leader = OTHER
     code, found = examine()
     assert code == 1
-    assert "open but silent for 0.2 s" in found["problem"][0][1]
+    assert "silent for 0.2 s" in found["problem"][0][1]
 
 
 def test_doctor_reports_a_proxy_and_the_scope(
