@@ -19,7 +19,7 @@ import pytest
 
 import elector_thread
 from elector_thread.cli import main, parser
-from elector_thread.integrations import _environment as found_in
+from elector_thread.integrations import _environment
 from elector_thread.local import LocalElector
 
 from ..scripted import CHUNKED_SSE_HEAD, Connection, ScriptedServer, answer, chunk, event, result
@@ -35,7 +35,7 @@ PAGE = ROOT / "docs" / "command-line.md"
 def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
     """The scripted server, as this process's elector; this process is pod-a."""
     proxies = [name for name in os.environ if name.lower().endswith("_proxy")]
-    for name in (*found_in.WORKER_VARIABLES, "GUNICORN_CMD_ARGS", *proxies):
+    for name in (*_environment.WORKER_VARIABLES, "GUNICORN_CMD_ARGS", *proxies):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ELECTOR_GET_URL", server.get_url)
     monkeypatch.setenv("ELECTOR_SSE_URL", server.sse_url)
@@ -498,7 +498,7 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
         33: (30, "grep\0gunicorn"),
     }
     make_proc(tmp_path, processes, **ELECTOR)
-    assert list(found_in.running_workers(ELECTOR, tmp_path)) == [
+    assert list(_environment.running_workers(ELECTOR, tmp_path)) == [
         ("gunicorn (pid 7)", 2),
         ("uwsgi (pid 30)", 2),
     ]
@@ -519,9 +519,9 @@ def test_servers_of_other_applications_are_not_counted(
 ) -> None:
     make_proc(tmp_path, {7: (1, "gunicorn"), 8: (7, "gunicorn"), 9: (7, "gunicorn")})
     (tmp_path / "7" / "environ").write_text(environ)
-    assert bool(list(found_in.running_workers(ELECTOR, tmp_path))) is found
+    assert bool(list(_environment.running_workers(ELECTOR, tmp_path))) is found
     (tmp_path / "7" / "environ").unlink()  # as if it were another user's
-    assert not list(found_in.running_workers(ELECTOR, tmp_path))
+    assert not list(_environment.running_workers(ELECTOR, tmp_path))
 
 
 # --- invalid arguments -------------------------------------------------------------------------
