@@ -4,6 +4,7 @@ Daemon threads follow the platform's elector sidecar, by its event stream and by
 `Elector` knows which pod is the leader, calls back on changes and guards functions.
 """
 
+import os
 import sys
 
 from ._state.leadership import Leadership
@@ -33,3 +34,10 @@ __all__ = [
 
 if hasattr(sys.modules.get("uwsgi"), "worker_id"):  # uWSGI forks without Python's hooks
     from .integrations import uwsgi as _uwsgi  # noqa: F401 - importing it installs its own hook
+
+if "ELECTOR_THREAD_REPORT_URL" in os.environ:  # started by `elector-thread up`, for its page
+    from ._runtime.process import electors as _electors
+    from ._state.health import observers as _observers
+    from .local.reporter import Reporter as _Reporter
+
+    _observers.append(_Reporter(_electors).observe)

@@ -20,9 +20,6 @@ __all__ = ["Elector"]
 
 AnyCallback = TypeVar("AnyCallback", bound=Callable[..., object])
 
-_started: set[Elector] = set()
-"""Those that were started and not stopped: they run even if no other reference is kept."""
-
 
 class Elector:
     """Knows which pod is the leader, calls back on changes and guards functions.
@@ -35,7 +32,7 @@ class Elector:
         Setting either ignores the environment's URLs; a ``get_url`` without ``sse_url``
         means polling alone.
     identity: the name that means this pod. Default: the host's name.
-    poll_interval: seconds between GETs while there is no stream, or while GET fails (5).
+    poll_interval: seconds between GETs without an open stream, or while GET fails (5).
     reconcile_interval: seconds between GETs while the stream is open (15).
     grace_period: seconds for which one confirmation holds (45). Lost contact is not lost
         leadership until then; afterwards the state is unknown, and unknown is never
@@ -86,7 +83,7 @@ class Elector:
         forks.notice()
         if self._runtime.is_patched_since():
             self._runtime = self._runtime.for_child()
-        _started.add(self)
+        process.keep(self)
         self._runtime.start()
         return self
 
@@ -100,7 +97,7 @@ class Elector:
         a start or a stop.
         """
         forks.notice()
-        _started.discard(self)
+        process.release(self)
         return self._runtime.stop(timeout)
 
     def post_fork(self) -> None:
@@ -192,7 +189,7 @@ class Elector:
         or the host's name must be looked up. Before the first election the sidecar answers
         that it knows no leader; the state then stays as it is.
 
-        Raises `ElectorUnavailableError` if there is no usable answer.
+        Raises `ElectorUnavailableError` without a usable answer.
         """
         forks.notice()
         self._runtime.refresh()
@@ -213,8 +210,14 @@ class Elector:
         return self._wait_for({State.LEADER, State.FOLLOWER}, timeout)
 
     def _wait_for(self, states: set[State], timeout: float | None) -> bool:
-        forks.notice()
+        self._keep_if_idle()
         return self._runtime.wait_for(lambda s, now: state_at(s, now) in states, timeout)
+
+    def _keep_if_idle(self) -> None:
+        """A wait will start an elector that was never started."""
+        forks.notice()
+        if self._runtime.phase is Phase.IDLE:
+            process.keep(self)
 
     def may_wait_for_first_answer(self) -> bool:
         """For guarded calls: whether the leader is unknown only because no answer came yet."""
@@ -223,6 +226,7 @@ class Elector:
 
     def wait_for_first_answer(self, timeout: float) -> None:
         """For guarded calls: wait until the leader is known; in vain only once."""
+        self._keep_if_idle()
         self._runtime.wait_for_first_answer(timeout)
 
     # --- callbacks -----------------------------------------------------------------------
@@ -248,7 +252,7 @@ class Elector:
     def on_leader_change(self, callback: AnyCallback) -> AnyCallback:
         """Call ``callback(LeaderChange(previous, current))`` for every new leader, ours or not.
 
-        The first leader has ``previous`` None; hearing the same leader again is no change.
+        The first leader has ``previous`` None; hearing the same leader again changes nothing.
         While a callback is slow, changes beyond a few fold into one. See `on_elected`.
         """
         return self._register("on_leader_change", callback)

@@ -1,4 +1,4 @@
-"""What a module needs beyond the library's own dependencies, told where it is missing."""
+"""Optional packages: an error that names the extra to install."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["needed"]
 
 @contextmanager
 def needed(by: str, what: str, extra: str) -> Iterator[None]:
-    """Around the imports of an optional package: a missing one is told with its extra.
+    """Use around the imports of an optional package: if it is missing, the error names the extra.
 
     by: the module that needs it.
-    what: the package, as people call it.
-    extra: which extra of elector-thread brings it.
+    what: the package's name.
+    extra: the extra of elector-thread that installs it.
     """
     try:
         yield

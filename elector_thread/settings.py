@@ -71,7 +71,7 @@ class Settings(NamedTuple):
     get_url, sse_url: where to ask and where to listen; both None when nothing is
         configured, ``sse_url`` alone None to poll only. They may hold credentials.
     identity: the name that means this process, compared exactly.
-    when_unconfigured: what to assume if there is no URL.
+    when_unconfigured: what to assume without a URL.
     lock_path: the pod's lock file (``scope="process"``), None for the default.
     """
 

@@ -1,4 +1,4 @@
-"""The clock, and how a pause of the whole process is told from a quiet stream."""
+"""The clock, the flag, and pauses of the whole process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from elector_thread import State, clock
-from elector_thread._state.clock import Flag, Pulse, now
+from elector_thread import Elector, State
+from elector_thread._state.clock import Clock, Flag, now
 
 from .conftest import MakeElector
 from .polling import until
-from .scripted import PATIENCE, ScriptedServer, chunk, event
+from .scripted import PATIENCE, Connection, ScriptedServer, answer, result
 
 
 def test_the_clock_counts_suspended_time_where_the_system_can() -> None:
@@ -22,84 +22,64 @@ def test_the_clock_counts_suspended_time_where_the_system_can() -> None:
     assert before <= now() <= now() <= time.clock_gettime(getattr(time, name))
 
 
-def test_without_a_pulse_everything_is_new() -> None:
-    assert Pulse().earliest_arrival(123.0) == 123.0
-
-
-def test_within_the_promised_time_what_is_read_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    instant = 100.0
-    monkeypatch.setattr(clock, "now", lambda: instant)
-    pulse = Pulse()
-    pulse.beat(lasts=5.0)
-    assert pulse.earliest_arrival(105.9) == 105.9
-
-
-def test_after_a_pause_it_may_be_as_old_as_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    instant = 100.0
-    monkeypatch.setattr(clock, "now", lambda: instant)
-    pulse = Pulse()
-    pulse.beat(lasts=5.0)
-    assert pulse.earliest_arrival(3700.0) == 100.0
-
-
-def test_what_is_read_right_after_a_noticed_pause_may_be_as_old(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pulse = Pulse()
-    for instant in (100.0, 3700.0):
-        monkeypatch.setattr(clock, "now", lambda instant=instant: instant)
-        pulse.beat(lasts=5)
-    assert pulse.earliest_arrival(3700.1) == 100.0
-    assert pulse.earliest_arrival(3702.0) == 3702.0
-
-
 def stop_the_clock(monkeypatch: pytest.MonkeyPatch, instant: float) -> None:
-    """It is ``instant`` from now on, for whoever looks at an elector or at its stream."""
-    for module in ("stream", "elector", "poll", "dispatch"):
-        monkeypatch.setattr(f"elector_thread.{module}.now", lambda: instant, raising=False)
-    monkeypatch.setattr(clock.Clock, "now", lambda _: instant)
+    """It is ``instant`` from now on, for readers of the state and for the stream."""
+    for module in ("_sidecar.transport", "_sidecar.calls", "_runtime.stream", "_runtime.poll"):
+        monkeypatch.setattr(f"elector_thread.{module}.now", lambda: instant)
+    monkeypatch.setattr("elector_thread.elector.read_clock", lambda *_: instant)
+    monkeypatch.setattr(Clock, "now", lambda _: instant)
 
 
-def test_news_that_lay_in_the_buffer_during_a_pause_is_still_newer_than_what_came_before(
+def start_and_let_the_second_get_hang(server: ScriptedServer, elector: Elector) -> None:
+    """Afterwards the poll thread waits for an answer, and the stream thread for an event."""
+
+    def answer_once(connection: Connection) -> None:
+        server.on_get = Connection.wait_gone
+        connection.send(answer(result(server.leader)))
+
+    server.on_get = answer_once
+    elector.start()
+    until(lambda: elector.status().counts.events == 1 and elector.status().counts.answers == 1)
+    server.wait_for(lambda: len(server.heads) == 3)
+
+
+def test_an_event_that_was_unread_during_a_pause_is_newer_than_what_came_before(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half an hour passes, shorter than the grace; what was read before it was ourselves."""
+    """Half an hour passes, less than the grace period; until then we were the leader."""
     server.leader = "pod-a"
-    elector = make_elector(poll_interval=20, reconcile_interval=20, grace_period=3600)
-    elector.start()
-    server.wait_streams()
-    until(lambda: elector.status().counts.events == 1 and elector.status().counts.answers == 1)
-    server.push("pod-a")
-    until(lambda: elector.status().counts.events == 2)
-    server.on_get = lambda connection: connection.wait_gone()  # nobody else tells
+    elector = make_elector(
+        poll_interval=20, reconcile_interval=20, request_timeout=15, grace_period=3600
+    )
+    start_and_let_the_second_get_hang(server, elector)
     stop_the_clock(monkeypatch, now() + 1800)
     server.push("pod-b")
-    until(lambda: elector.status().counts.events == 3)
+    until(lambda: elector.status().counts.events == 2)
     assert (elector.leader, elector.is_leader) == ("pod-b", False)
 
 
-def test_news_that_lay_in_the_buffer_during_a_pause_makes_no_leader(
+def test_an_event_that_was_unread_during_a_pause_makes_no_leader(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An hour passes between two beats; the event that is read then may be an hour old."""
+    """An hour passes while the stream thread waits: the event that it reads may be as old."""
     server.leader = "pod-b"
-    elector = make_elector(poll_interval=20, reconcile_interval=20, grace_period=40)
-    elector.start()
-    server.wait_streams()
-    until(lambda: elector.status().counts.events == 1 and elector.status().counts.answers == 1)
-    began: list[object] = []
-    elector.on_elected(began.append)
+    elector = make_elector(
+        poll_interval=20, reconcile_interval=20, request_timeout=15, grace_period=40
+    )
+    elected: list[object] = []
+    elector.on_elected(elected.append)
+    start_and_let_the_second_get_hang(server, elector)
     stop_the_clock(monkeypatch, now() + 3600)
-    server.send_to_streams(chunk(event("pod-a")))
+    server.push("pod-a")
     until(lambda: elector.status().counts.events == 2)
     assert elector.state is State.UNKNOWN
-    assert began == []
+    assert elected == []
 
 
 def test_reads_and_events_at_the_same_time_never_disagree(
     server: ScriptedServer, make_elector: MakeElector
 ) -> None:
-    """Four threads read while leadership flips: a leader is always ourselves."""
+    """Four threads read while leadership flips: the leader is always this process."""
     elector = make_elector().start()
     server.wait_streams()
     done, wrong = threading.Event(), []
@@ -130,7 +110,7 @@ def test_reads_and_events_at_the_same_time_never_disagree(
 # --- the flag ----------------------------------------------------------------------------
 
 
-def test_a_flag_is_set_for_all_who_wait_and_for_those_who_come_later() -> None:
+def test_a_flag_wakes_every_waiter_present_and_future() -> None:
     flag, ended = Flag(), []
     waiting = [threading.Thread(target=lambda: ended.append(flag.wait())) for _ in range(5)]
     for thread in waiting:
@@ -158,14 +138,14 @@ def test_a_cleared_flag_can_be_waited_for_again() -> None:
     assert flag.wait(0)
 
 
-def test_a_wait_longer_than_the_system_can_wait_is_just_long() -> None:
+def test_a_wait_may_be_longer_than_the_system_can_wait() -> None:
     flag = Flag()
     threading.Thread(target=flag.set).start()
     assert flag.wait(1e300)
 
 
 def test_a_signal_handler_may_set_the_flag_that_it_interrupts_a_wait_for() -> None:
-    """Again and again, since what matters is where in the wait it strikes."""
+    """Many times, since what matters is where in the wait it strikes."""
     flag = Flag()
     before = signal.signal(signal.SIGALRM, lambda *_: flag.set())
     try:
@@ -174,15 +154,6 @@ def test_a_signal_handler_may_set_the_flag_that_it_interrupts_a_wait_for() -> No
             signal.setitimer(signal.ITIMER_REAL, 1e-4 + index * 1e-6)
             give_up = now() + PATIENCE
             while not flag.wait(1e-4):
-                assert now() < give_up, "the handler waits for whom it has interrupted"
+                assert now() < give_up, "the handler waits for the thread that it has interrupted"
     finally:
         signal.signal(signal.SIGALRM, before)
-
-
-def test_a_refresh_proves_that_the_process_ran(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "now", lambda: 100.0)
-    pulse = Pulse()
-    pulse.beat(lasts=5.0)
-    pulse.ran(103.0)
-    pulse.ran(101.0)
-    assert pulse.earliest_arrival(3700.0) == 103.0

@@ -1,4 +1,4 @@
-"""The state machine alone: every short sequence of inputs, held against a plain reference."""
+"""The state machine alone: every short sequence of inputs, compared with a plain reference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elector_thread._state.model import (
     Elected,
     Input,
     LeaderChange,
-    Seat,
+    LockHeld,
     Snapshot,
     State,
     Stopped,
@@ -41,7 +41,7 @@ def play(*inputs: Input, start: Snapshot | None = None) -> tuple[Snapshot, list[
     return current, changes
 
 
-def word(name: str | None, at: float, now: float | None = None, pushed: bool = False) -> Input:
+def confirm(name: str | None, at: float, now: float | None = None, pushed: bool = False) -> Input:
     return Confirmation(name, at, at if now is None else now, pushed)
 
 
@@ -55,7 +55,7 @@ def test_nothing_is_known_at_the_start() -> None:
 
 
 def test_our_name_elects_us_for_the_grace_period() -> None:
-    current, changes = play(word(US, at=1.0))
+    current, changes = play(confirm(US, at=1.0))
     assert changes == [Elected(1), LeaderChange(None, US)]
     assert state_at(current, 10.999) is State.LEADER
     assert state_at(current, 11.0) is State.UNKNOWN
@@ -63,129 +63,129 @@ def test_our_name_elects_us_for_the_grace_period() -> None:
 
 
 def test_another_name_makes_a_follower() -> None:
-    current, changes = play(word(THEM, at=1.0))
+    current, changes = play(confirm(THEM, at=1.0))
     assert changes == [LeaderChange(None, THEM)]
     assert (state_at(current, 2.0), leader_at(current, 2.0)) == (State.FOLLOWER, THEM)
     assert leader_at(current, 11.0) is None
 
 
-def test_another_name_demotes_before_the_news_is_told() -> None:
-    _, changes = play(word(US, at=1.0), word(THEM, at=2.0))
+def test_another_name_demotes_before_the_leader_changes() -> None:
+    _, changes = play(confirm(US, at=1.0), confirm(THEM, at=2.0))
     assert changes[2:] == [Demoted(1), LeaderChange(US, THEM)]
 
 
-def test_time_alone_demotes_and_the_name_is_remembered() -> None:
-    current, changes = play(word(US, at=1.0), Tick(11.0), word(US, at=12.0))
+def test_time_alone_demotes_and_the_leader_is_remembered() -> None:
+    current, changes = play(confirm(US, at=1.0), Tick(11.0), confirm(US, at=12.0))
     assert changes == [Elected(1), LeaderChange(None, US), Demoted(1), Elected(2)]
     assert current.number == 2
 
 
 def test_a_confirmation_that_comes_too_late_begins_a_new_leadership() -> None:
-    _, changes = play(word(US, at=1.0), word(US, at=11.5))
+    _, changes = play(confirm(US, at=1.0), confirm(US, at=11.5))
     assert changes[2:] == [Demoted(1), Elected(2)]
 
 
 def test_an_answer_asked_for_before_the_news_does_not_overwrite_it() -> None:
-    current, changes = play(word(THEM, at=5.0, pushed=True), word(US, at=4.0, now=6.0))
+    current, changes = play(confirm(THEM, at=5.0, pushed=True), confirm(US, at=4.0, now=6.0))
     assert changes == [LeaderChange(None, THEM)]
     assert current.leader == THEM
 
 
 def test_news_of_the_same_instant_wins_over_an_answer() -> None:
-    assert play(word(THEM, at=5.0, pushed=True), word(US, at=5.0))[0].leader == THEM
-    assert play(word(US, at=5.0), word(THEM, at=5.0, pushed=True))[0].leader == THEM
+    assert play(confirm(THEM, at=5.0, pushed=True), confirm(US, at=5.0))[0].leader == THEM
+    assert play(confirm(US, at=5.0), confirm(THEM, at=5.0, pushed=True))[0].leader == THEM
 
 
-def test_a_word_whose_grace_has_run_out_confirms_nothing() -> None:
-    current, changes = play(word(US, at=1.0, now=11.0))
+def test_a_confirmation_older_than_the_grace_period_confirms_nothing() -> None:
+    current, changes = play(confirm(US, at=1.0, now=11.0))
     assert (changes, state_at(current, 11.0)) == ([], State.UNKNOWN)
 
 
-def test_stopping_forgets_everything_but_the_count() -> None:
-    current, changes = play(word(US, at=1.0), Stopped(2.0), word(US, at=3.0))
+def test_stopping_forgets_everything_but_the_number() -> None:
+    current, changes = play(confirm(US, at=1.0), Stopped(2.0), confirm(US, at=3.0))
     assert changes[2:] == [Demoted(1), Elected(2), LeaderChange(None, US)]
     assert current.number == 2
 
 
-def test_the_seat_decides_within_a_pod_that_leads() -> None:
-    start = snapshot(exclusive=True, seated=False)
-    current, changes = play(word(US, at=1.0), start=start)
+def test_the_lock_decides_within_a_pod_that_leads() -> None:
+    start = snapshot(needs_lock=True, holds_lock=False)
+    current, changes = play(confirm(US, at=1.0), start=start)
     assert (changes, state_at(current, 2.0)) == ([LeaderChange(None, US)], State.FOLLOWER)
-    current, changes = play(Seat(True, 2.0), start=current)
+    current, changes = play(LockHeld(True, 2.0), start=current)
     assert (changes, state_at(current, 2.0)) == ([Elected(1)], State.LEADER)
-    current, changes = play(Seat(False, 3.0), start=current)
+    current, changes = play(LockHeld(False, 3.0), start=current)
     assert (changes, state_at(current, 3.0)) == ([Demoted(1)], State.FOLLOWER)
 
 
-def test_a_seat_taken_after_the_grace_ran_out_elects_nobody() -> None:
-    start, _ = play(word(US, at=1.0), start=snapshot(exclusive=True, seated=False))
-    current, changes = play(Seat(True, 11.0), start=start)
+def test_a_lock_taken_after_the_grace_period_elects_no_leader() -> None:
+    start, _ = play(confirm(US, at=1.0), start=snapshot(needs_lock=True, holds_lock=False))
+    current, changes = play(LockHeld(True, 11.0), start=start)
     assert (changes, state_at(current, 11.0)) == ([], State.UNKNOWN)
 
 
-def test_stopping_gives_the_seat_up() -> None:
+def test_stopping_gives_up_the_lock() -> None:
     current, _ = play(
-        word(US, at=1.0), Seat(True, 1.0), Stopped(2.0), start=snapshot(exclusive=True)
+        confirm(US, at=1.0), LockHeld(True, 1.0), Stopped(2.0), start=snapshot(needs_lock=True)
     )
-    assert not current.seated
-    assert current.exclusive
+    assert not current.holds_lock
+    assert current.needs_lock
 
 
-def test_following_nobody_in_particular_is_no_news() -> None:
-    current, changes = play(word(None, at=1.0))
+def test_a_confirmation_without_a_name_makes_a_follower_and_changes_nothing() -> None:
+    current, changes = play(confirm(None, at=1.0))
     assert (changes, state_at(current, 2.0)) == ([], State.FOLLOWER)
 
 
 # --- exhaustively ------------------------------------------------------------------------
 
 STEPS = {
-    "we, now": lambda t: word(US, at=t),
-    "they, now": lambda t: word(THEM, at=t),
-    "we, pushed": lambda t: word(US, at=t, pushed=True),
-    "they, asked 4 s ago": lambda t: word(THEM, at=t - 4.0, now=t),
-    "we, asked 4 s ago": lambda t: word(US, at=t - 4.0, now=t),
-    "we, 11 s old": lambda t: word(US, at=t - 11.0, now=t),
+    "we, now": lambda t: confirm(US, at=t),
+    "they, now": lambda t: confirm(THEM, at=t),
+    "we, pushed": lambda t: confirm(US, at=t, pushed=True),
+    "they, asked 4 s ago": lambda t: confirm(THEM, at=t - 4.0, now=t),
+    "we, asked 4 s ago": lambda t: confirm(US, at=t - 4.0, now=t),
+    "we, 11 s old": lambda t: confirm(US, at=t - 11.0, now=t),
     "tick": Tick,
     "stop": Stopped,
-    "seat": lambda t: Seat(True, t),
-    "no seat": lambda t: Seat(False, t),
+    "lock held": lambda t: LockHeld(True, t),
+    "lock lost": lambda t: LockHeld(False, t),
 }
 PAUSES = (3.0, 12.0)
 
 
-def test_every_sequence_of_three_steps_keeps_the_promises() -> None:
-    """16,000 runs: who leads is recomputed from the inputs alone at every step."""
+def test_every_sequence_of_three_steps_follows_the_reference() -> None:
+    """16,000 runs: the leader is computed again from the inputs at every step."""
     alphabet = list(itertools.product(STEPS, PAUSES))
     for sequence in itertools.product(alphabet, repeat=3):
-        for exclusive in (False, True):
-            check_sequence(sequence, exclusive)
+        for needs_lock in (False, True):
+            check_sequence(sequence, needs_lock)
 
 
-def check_sequence(sequence: tuple[tuple[str, float], ...], exclusive: bool) -> None:
-    current = snapshot(exclusive=exclusive, seated=not exclusive)
+def check_sequence(sequence: tuple[tuple[str, float], ...], needs_lock: bool) -> None:
+    current = snapshot(needs_lock=needs_lock, holds_lock=not needs_lock)
     now, number, leading = 100.0, 0, False
     last_leader: str | None = None
-    newest, named, seated = -inf, None, not exclusive
+    newest, named, holds_lock = -inf, None, not needs_lock
     for step, pause in sequence:
         now += pause
         given = STEPS[step](now)
         current, changes = advance(current, given)
-        # the reference, written as the promises read
+        # the reference, in the words of the contract
         if isinstance(given, Stopped):
-            newest, named, seated, last_leader = -inf, None, not exclusive, None
-        elif isinstance(given, Seat):
-            seated = given.held
+            newest, named, holds_lock, last_leader = -inf, None, not needs_lock, None
+        elif isinstance(given, LockHeld):
+            holds_lock = given.held
         elif isinstance(given, Confirmation):
             fresh = given.at + GRACE > now
             newer = given.at > newest or (given.at == newest and given.pushed)
             if fresh and newer:
                 newest, named = given.at, given.leader
         known = now < newest + GRACE
-        leads = known and named == US and seated
+        leads = known and named == US and holds_lock
         expected = State.LEADER if leads else State.FOLLOWER if known else State.UNKNOWN
-        assert state_at(current, now) is expected, (sequence, exclusive)
-        assert leader_at(current, now) == (named if known else None), (sequence, exclusive)
-        # changes alternate, carry the right numbers and leave the right state behind
+        assert state_at(current, now) is expected, (sequence, needs_lock)
+        assert leader_at(current, now) == (named if known else None), (sequence, needs_lock)
+        # changes alternate, have the right numbers and lead to the right state
         for change in changes:
             if isinstance(change, Elected):
                 number += 1
@@ -200,11 +200,13 @@ def check_sequence(sequence: tuple[tuple[str, float], ...], exclusive: bool) -> 
                 assert change.previous == last_leader, sequence
                 assert change.current != last_leader, sequence
                 last_leader = change.current
-        assert leading is leads, (sequence, exclusive)
+        assert leading is leads, (sequence, needs_lock)
         assert current.number == number, sequence
 
 
-@pytest.mark.parametrize("given", [Tick(0.0), Stopped(0.0), Seat(True, 0.0), word(THEM, 0.0)])
+@pytest.mark.parametrize(
+    "given", [Tick(0.0), Stopped(0.0), LockHeld(True, 0.0), confirm(THEM, 0.0)]
+)
 def test_a_snapshot_is_never_changed_in_place(given: Input) -> None:
     before = snapshot()
     advance(before, given)

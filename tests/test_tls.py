@@ -6,15 +6,27 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trustme
 
 from elector_thread import Elector, ElectorUnavailableError
+from elector_thread._sidecar.calls import SidecarClient
+from elector_thread._sidecar.failures import ExchangeFailed
+from elector_thread._sidecar.transport import READ_SIZE
 from elector_thread._state.clock import now
+from elector_thread.settings import resolve
 
-from .scripted import PATIENCE, Connection, ScriptedServer
+from .scripted import (
+    PATIENCE,
+    SSE_HEAD,
+    Connection,
+    ScriptedServer,
+    event,
+    result,
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +71,14 @@ def test_stream_and_get_and_a_prompt_stop(tls_server: ScriptedServer) -> None:
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_silent_peer_is_given_up_over_tls_too(tls_server: ScriptedServer) -> None:
+def test_a_silent_server_is_given_up_over_tls(tls_server: ScriptedServer) -> None:
     tls_server.on_get = Connection.wait_gone
     elector = Elector(get_url=tls_server.get_url, request_timeout=0.5)
     with pytest.raises(ElectorUnavailableError, match="in time"):
         elector.refresh()
 
 
-def test_nobody_listens_over_tls_either(tls_server: ScriptedServer) -> None:
+def test_nobody_listens_over_tls(tls_server: ScriptedServer) -> None:
     tls_server.close()
     with pytest.raises(ElectorUnavailableError, match="connection refused"):
         Elector(get_url=tls_server.get_url).refresh()
@@ -89,3 +101,48 @@ def test_stop_is_prompt_during_the_handshake() -> None:
             began = now()
             assert elector.stop()
             assert now() - began < 1.0
+
+
+@pytest.mark.usefixtures("trusted")
+def test_events_of_one_tls_record_are_equally_old(tls_server: ScriptedServer) -> None:
+    """The first one fills a read exactly. TLS holds the second one, decrypted, meanwhile."""
+    first_event = b"data: " + b"x" * (READ_SIZE - 8) + b"\n\n"
+    tls_server.on_stream = lambda connection: (
+        connection.send(SSE_HEAD + b"\r\n"),
+        tls_server.keep_stream(connection),
+    )
+    settings = resolve({}, get_url=tls_server.get_url, sse_url=tls_server.sse_url, identity="pod-a")
+    client = SidecarClient(settings)
+    with client.open_stream() as stream:
+        events = iter(stream)
+        tls_server.wait_streams()
+        tls_server.send_to_streams(first_event + event("pod-c"))
+        first = next(events)
+        client.ask()  # notes that the socket is empty
+        assert next(events) == (result("pod-c").decode(), first.received_after)
+    client.close()
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+def test_cancel_wakes_a_stream_over_tls(tls_server: ScriptedServer, version: bytes) -> None:
+    tls_server.on_stream = lambda connection: (
+        connection.send(
+            b"HTTP/%s 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" % version + event("x")
+        ),
+        connection.wait_gone(),
+    )
+    settings = resolve({}, get_url=tls_server.get_url, sse_url=tls_server.sse_url, identity="pod-a")
+    client = SidecarClient(settings)
+    reading, ended = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with client.open_stream() as stream, suppress(ExchangeFailed):
+            for _ in stream:
+                reading.set()
+        ended.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    assert reading.wait(PATIENCE)
+    client.cancel()
+    assert ended.wait(PATIENCE)

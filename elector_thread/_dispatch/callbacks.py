@@ -17,8 +17,8 @@ def adapt(callback: Callable[..., object], what: str) -> Callable[[Any], object]
     ``change``): the first parameter of ``scheduler.start(paused=False)`` means something else.
 
     what: the method that registers it, for messages. Raises TypeError if ``callback`` can be
-    called neither with one argument nor with none, and for ``async def``: there is no event
-    loop on the thread that calls it.
+    called neither with one argument nor with none, and for ``async def``: the thread that
+    calls it runs no event loop.
     """
     if not callable(callback):
         raise TypeError(f"{what}: expected a function, got {callback!r}")

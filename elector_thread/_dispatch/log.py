@@ -111,7 +111,7 @@ class Log:
         _write(logging.INFO, "this process only forks workers; the elector starts in each worker")
 
     def start_failed(self, error: Exception) -> None:
-        """A forked child could not start by itself. Logged once for each kind of error."""
+        """A forked child could not start. Logged once for each kind of error."""
         if self._is_new(f"start: {type(error).__name__}"):
             _write(
                 logging.ERROR, "cannot start after a fork, so this process cannot lead: %s", error

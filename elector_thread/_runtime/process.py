@@ -10,7 +10,7 @@ from .._state.model import Status
 from . import forks
 from .runtime import Runtime, end_all
 
-__all__ = ["Host", "electors", "register", "start_dormant", "step_down"]
+__all__ = ["Host", "electors", "keep", "register", "release", "start_dormant", "step_down"]
 
 EXIT_PATIENCE = 2.0
 """Seconds that the interpreter's exit waits for ``on_demoted`` callbacks and leader tasks."""
@@ -28,11 +28,22 @@ class Host(Protocol):
 
 
 _hosts: weakref.WeakSet[Host] = weakref.WeakSet()
+_kept: set[Host] = set()  # started and not stopped
 
 
 def register(host: Host) -> None:
     """``host`` is one more elector of this process."""
     _hosts.add(host)
+
+
+def keep(host: Host) -> None:
+    """``host`` is about to run: it does so even if no other reference to it is kept."""
+    _kept.add(host)
+
+
+def release(host: Host) -> None:
+    """``host`` was stopped: undo `keep`."""
+    _kept.discard(host)
 
 
 def electors() -> list[Host]:

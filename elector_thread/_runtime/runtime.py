@@ -203,6 +203,7 @@ class Runtime:
         claim = open_lock(settings) if settings.scope == "process" else None
         self.threads = ()
         self._lock_thread = self._poll = None
+        self.health.poll_due = inf
         self._has_waited = False
         self._dispatcher = Dispatcher(
             store,
@@ -238,7 +239,7 @@ class Runtime:
         return thread
 
     def _assume_leader(self, store: Store) -> None:
-        """There is no sidecar to ask: assume what ``when_unconfigured`` says."""
+        """Without a sidecar to ask, assume what ``when_unconfigured`` says."""
         leads = self.settings.when_unconfigured == "lead"
         store.confirm(self.settings.identity if leads else None, now())
 
@@ -263,7 +264,7 @@ class Runtime:
     # --- asking --------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Ask once, now. Raises `ElectorUnavailableError` if there is no usable answer."""
+        """Ask once, now. Raises `ElectorUnavailableError` without a usable answer."""
         self.use()
         if not self.settings.configured:
             with self._lock:
@@ -276,7 +277,7 @@ class Runtime:
             raise ElectorUnavailableError(f"no answer from {self.settings.where}: {failure}")
 
     def _ask_poll(self, poll: Poll) -> str | None:
-        """Have the poll thread ask; why there is no answer, or None."""
+        """Have the poll thread ask; the reason if that failed."""
         request = poll.ask()
         if request.done.wait(self._longest_answer()):
             return request.failure
@@ -287,7 +288,7 @@ class Runtime:
         return 4 * self.settings.request_timeout + 1.0
 
     def _ask(self, store: Store) -> str | None:
-        """Ask on a connection of our own; why there is no answer, or None."""
+        """Ask on a connection of our own; the reason if that failed."""
         client = SidecarClient(self.settings)
         self._asking.add(client)
         try:

@@ -29,7 +29,7 @@ from .._state.store import Store
 __all__ = ["Stream"]
 
 LONGEST_PAUSE = 300.0
-"""Seconds: the ceiling of the back-off, and the pause where there is no stream at all."""
+"""Seconds: the ceiling of the back-off, and the pause where the sidecar offers no stream."""
 
 MOST_EARLY_TRIES = 5
 """How often within the longest pause a GET that works again may cut a pause short."""

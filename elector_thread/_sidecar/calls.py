@@ -49,21 +49,22 @@ class SidecarClient:
     def ask(self) -> Answer:
         """Ask for the leader by GET. Raises `ExchangeFailed`.
 
-        A kept-alive connection that the sidecar has closed meanwhile is no failure: the
-        question is asked once more, on a new one.
+        If the sidecar has closed the kept-alive connection meanwhile, this asks once more, on
+        a new one.
         """
         reused = self._get.reused
+        answer = self._attempt()
+        if reused and isinstance(answer, ConnectionDropped):
+            answer = self._attempt()
+        if isinstance(answer, ExchangeFailed):  # raised here: as its context it might echo a secret
+            raise self._safe(answer)
+        return answer
+
+    def _attempt(self) -> Answer | ExchangeFailed:
         try:
             return self._ask()
-        except ConnectionDropped as dropped:
-            if not reused:
-                raise self._safe(dropped) from None
         except ExchangeFailed as failure:
-            raise self._safe(failure) from None
-        try:
-            return self._ask()
-        except ExchangeFailed as failure:
-            raise self._safe(failure) from None
+            return failure
 
     def _ask(self) -> Answer:
         asked_at = now()
@@ -83,10 +84,7 @@ class SidecarClient:
     def open_stream(self) -> EventStream:
         """Open the event stream. Raises `NoStream` if there is none, else `ExchangeFailed`."""
         assert self._stream is not None, "no stream is configured"
-        try:
-            exchange = self._stream.get()
-        except ExchangeFailed as failure:
-            raise self._safe(failure) from None
+        exchange = self._stream.get()
         problem = _unexpected(exchange, "text/event-stream")
         if exchange.status != 200:
             problem = f"HTTP {exchange.status} to the stream's GET"

@@ -56,7 +56,8 @@ def failure_from(error: Exception) -> ExchangeFailed:
             if isinstance(cause, kind):
                 return failure(words)
         if isinstance(cause, ssl.SSLError):
-            return ExchangeFailed(f"TLS failed: {cause.reason or 'unknown'}".lower())
+            reason = getattr(cause, "reason", None)  # absent if not raised by OpenSSL
+            return ExchangeFailed(f"TLS failed: {reason or 'unknown'}".lower())
         if isinstance(cause, OSError) and cause.errno:
             return ExchangeFailed(os.strerror(cause.errno).lower())
     return ExchangeFailed(f"not understood as HTTP ({type(causes[-1]).__name__})")

@@ -104,10 +104,6 @@ class _Connection(urllib3.connection.HTTPConnection):
         super().connect()
         self._transport.reads_from(self.sock)  # with TLS it is another object by now
 
-    def close(self) -> None:
-        super().close()
-        self._transport.release()
-
 
 class _TLSConnection(_Connection, urllib3.connection.HTTPSConnection):
     """The same over TLS."""
@@ -148,7 +144,7 @@ class _TLSPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """One keep-alive connection over one transport. Never retries by itself."""
+    """One keep-alive connection over one transport. Never retries."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -269,7 +265,7 @@ class Exchange:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._at_end:
+        if self._at_end and self._client.transport.is_open:
             self._client.reused = True
             return
         self._response.close()

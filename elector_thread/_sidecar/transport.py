@@ -38,7 +38,7 @@ class Transport:
 
     The off switch is a duplicate of the socket that belongs to us alone: shutting it down
     wakes a read on the original, whatever its owner does with that meanwhile. `_switches`
-    holds at most one. Whoever pops it (an atomic step) closes it, so no lock is needed: not
+    holds at most one. The thread that pops it (an atomic step) closes it, so no lock is needed: not
     between threads, not in a signal handler, and not in a forked child. `connect` adds the
     switch before it looks at `cancelled`, and `cancel` sets `cancelled` before it pops, so
     that one of them ends the connection.
@@ -109,12 +109,14 @@ class Transport:
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A connected socket that `cancel` ends, even while it is connecting."""
+        self.release()  # of a connection that was dropped while it was idle
         error: OSError | None = None
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for index, (family, kind, proto, _, address) in enumerate(addresses):
             sock: socket.socket | None = None
             try:
                 sock = socket.socket(family, kind, proto)  # refused where there is no IPv6
+                self._socket = sock
                 self._add_switch(sock)
                 left = self._time_left()
                 share = len(addresses) - index  # one dead address must not use up the time
@@ -136,8 +138,17 @@ class Transport:
         self._poller = select.poll()
         self._poller.register(sock, select.POLLIN)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection can be used for another exchange."""
+        return self._socket is not None and self._socket.fileno() >= 0
+
     def release(self) -> None:
-        """The socket was closed: drop the off switch, too, or the other end sees no end."""
+        """The socket was closed: drop the off switch, too, or the other end sees no end.
+
+        Not before the response was read: http.client closes a connection that ends with its
+        response when the headers have come in, and reads on.
+        """
         self._socket = None
         with suppress(IndexError):
             self._switches.pop().close()
@@ -147,21 +158,23 @@ class Transport:
         timeout = self._time_left()
         if timeout is not None or sock.gettimeout() is not None:
             sock.settimeout(timeout)
-        if timeout is None:
-            self._wait_for_data(sock)
-        self.received_after = self.empty_at
+        if not (hasattr(sock, "pending") and sock.pending()):
+            if timeout is None:
+                self._wait_for_data()
+            self.received_after = self.empty_at
+        # else TLS has more of what it decrypted for the read before: that is as old
         count: int = sock.recv_into(buffer)
         self._spend(count)
         return count
 
-    def _wait_for_data(self, sock: Any) -> None:
+    def _wait_for_data(self) -> None:
         """Wait until something can be read, and note when the socket was empty before.
 
         The data stays in the socket until `received_after` is set, so `note_if_empty` on
         another thread cannot take the socket for empty between its arrival and that.
         """
-        if self._poller is None or (hasattr(sock, "pending") and sock.pending()):
-            return  # TLS has decrypted more than was read
+        if self._poller is None:
+            return
         instant = now()
         if not self._poller.poll(0):
             self.empty_at = instant

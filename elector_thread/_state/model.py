@@ -53,8 +53,8 @@ class Snapshot:
 
     identity: the name that means this process.
     grace: seconds for which a confirmation holds.
-    leader: the newest leader; kept after the grace period ran out, so that the
-        same leader heard again is no change.
+    leader: the newest leader; kept after the grace period ran out, so that hearing
+        the same leader again changes nothing.
     confirmed_at: the earliest instant from which the newest confirmation can stem.
     known_until: until when that confirmation holds (``-inf``: it does not).
     lead_until: ``known_until`` while this process is the leader, else ``-inf``.

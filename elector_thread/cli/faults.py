@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..local.control import ControlError, find
-from ..local.faults import FaultError, Kind, checked
+from ..local.faults import FaultError, FaultKind, check_fault
 from .terminal import UsageError, print_line
 
 __all__ = ["elect", "fault"]
@@ -44,14 +44,14 @@ def _check(kind: str | None, seconds: float | None) -> None:
     if kind is None:
         return
     try:
-        checked(kind, seconds)
+        check_fault(kind, seconds)
     except FaultError as error:
         raise UsageError(str(error)) from None
 
 
 def _show() -> None:
-    width = max(len(kind.word) for kind in Kind)
-    for kind in Kind:
+    width = max(len(kind.word) for kind in FaultKind)
+    for kind in FaultKind:
         print_line(f"{kind.word:<{width}}  {kind.label}: {kind.effect}")
     try:
         active = find().state()["faults"]

@@ -1,28 +1,33 @@
-"""A local elector: the sidecar's HTTP interface without the platform, for development and tests.
+"""A local elector for development and tests: answers as the platform's sidecar, on loopback only.
 
-`LocalElector` needs the extra ``local`` (h11, Starlette and uvicorn) and binds loopback
-only; `control` steers one that runs in another process. `child`, `watchdog`, `output` and
-`replicas` run commands for ``elector-thread run`` and ``up``. They need no extra, which is
-why the elector is imported at its first use.
+Needs the extra ``local`` (h11, Starlette and uvicorn). `control` controls one that runs in
+another process, `reporter` reports to its page; `child`, `watchdog`, `output` and `replicas`
+run the commands of ``elector-thread run`` and ``up``. None of these needs the extra.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
-from ..extras import needed
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .face import Face
     from .faults import FaultError
     from .server import LocalElector
-else:
-    _MODULES = {"Face": "face", "FaultError": "faults", "LocalElector": "server"}
+    from .sidecar_server import SidecarServer
 
-    def __getattr__(name):
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        with needed(by=__name__, what="h11, Starlette and uvicorn", extra="local"):
-            return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+__all__ = ["FaultError", "LocalElector", "SidecarServer"]
 
 
-__all__ = ["Face", "FaultError", "LocalElector"]
+def __getattr__(name: str) -> Any:
+    """Import what needs the extra when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ..extras import needed
+
+    with needed(by=__name__, what="h11, Starlette and uvicorn", extra="local"):
+        from . import faults, server, sidecar_server
+    found = {
+        "FaultError": faults.FaultError,
+        "LocalElector": server.LocalElector,
+        "SidecarServer": sidecar_server.SidecarServer,
+    }
+    return found[name]

@@ -1,303 +1,294 @@
-"""The one truth: who leads, which replicas live, what each is told, which faults are on.
+"""The simulated cluster: its replicas, their leader and the active faults.
 
-Lives on one event loop, so needs no lock; `elector_thread.local.server` brings calls
-from other threads here. The oldest live replica leads for life, as on the platform.
+Runs on one event loop, so it needs no lock; `LocalElector` brings calls from other
+threads to that loop. As on the platform, the oldest live replica leads until it is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .active import ActiveFaults
-from .chronicle import Chronicle
-from .face import BEFORE_ELECTION, Face, result
-from .faults import Fault, FaultError, Kind, checked
-from .replica import Hooks, Replica, act
-from .witness import Witness
+from .faults import Fault, FaultError, FaultKind, check_fault
+from .history import History
+from .replica import ProcessHooks, Replica, call_hook, disagreement
+from .sidecar_server import NO_RESULT, SidecarServer, election_result
 
 __all__ = ["Cluster"]
 
-TICK = 0.25
-"""Seconds between two looks at what only time changes: silence and lasting discord."""
+TICK = 0.05
+"""Seconds between two looks at what only time brings."""
 
-GONE_KEPT = 8
-"""Replicas that are gone but still shown in the state."""
+DISAGREEMENT_AFTER = 0.4
+"""Seconds before a disagreement counts: a new result takes a moment to arrive."""
+
+MAX_GONE = 8
+"""How many replicas that are gone the state still shows."""
 
 
 class Cluster:
-    """Replicas, their faces, the plain face, and the faults.
+    """Replicas with a sidecar each, and one sidecar more for programs that are not replicas.
 
-    failover_delay: seconds that pass between the leader's end and the next election.
-    report_url: makes the address for a replica's reports from its secret key.
+    failover_delay: seconds between the end of the leader and the next election.
+    report_url: returns the URL for a replica's reports, given its secret key.
     """
 
     def __init__(
-        self, plain: Face, *, failover_delay: float, report_url: Callable[[str], str]
+        self, plain: SidecarServer, *, failover_delay: float, report_url: Callable[[str], str]
     ) -> None:
         self.plain = plain
-        self.hooks = Hooks()
-        self.chronicle = Chronicle()
+        self.hooks = ProcessHooks()
+        self.history = History()
         self.leader: str | None = None
-        self._former: list[str] = []  # leaders that were, the newest last
+        self._previous_leader: str | None = None
+        self._result = NO_RESULT
         self._failover_delay = failover_delay
+        self._election_due: float | None = None
         self._report_url = report_url
         self._replicas: dict[str, Replica] = {}  # the oldest first
-        self._gone: list[dict[str, Any]] = []
-        self._failover: asyncio.TimerHandle | None = None
-        self._result = BEFORE_ELECTION
-        self._witness = Witness(self.chronicle)
-        self._faults = ActiveFaults(
-            self.chronicle,
-            due=lambda fault: self._spawn(self._end(fault)),
-            moved=lambda: self._spawn(self._apply_all()),
-        )
-        self._tasks: set[asyncio.Task[None]] = set()  # what timers began
+        self._gone: deque[dict[str, Any]] = deque(maxlen=MAX_GONE)
+        self._faults: list[Fault] = []
+        self._fault_count = 0
+        self._disagreement: dict[str, Any] | None = None
+        self._disagreement_since: float | None = None
 
-    # --- replicas and elections -------------------------------------------------------
+    # --- replicas and elections ---------------------------------------------------------
 
-    async def add(self, name: str) -> Face:
-        """A replica was started; the first one leads. Its face accepts connections."""
+    async def add_replica(self, name: str) -> SidecarServer:
+        """Start a sidecar for a new replica; the first replica leads."""
         if name in self._replicas:
-            raise ValueError(f"replica {name} lives already")
+            raise ValueError(f"replica {name} already exists")
         key = secrets.token_urlsafe(16)
-        face = Face(name, report_url=self._report_url(key), changed=self.chronicle.nudge)
-        replica = Replica(name, face, key)
-        self._replicas[name] = replica
-        self._gone = [gone for gone in self._gone if gone["name"] != name]
-        self.chronicle.note("joined", replica=name)
-        face.tell(self._result)
-        await self._apply(replica)
-        if self.leader is None and self._failover is None:
+        sidecar = SidecarServer(name, report_url=self._report_url(key))
+        self._replicas[name] = Replica(name, sidecar, key)
+        for gone in [gone for gone in self._gone if gone["name"] == name]:
+            self._gone.remove(gone)
+        self.history.add("joined", replica=name)
+        sidecar.publish(self._result)
+        await self._apply_faults()
+        if self.leader is None and self._election_due is None:
             self._elect_oldest()
-        return face
+        return sidecar
 
-    def remove(self, name: str) -> None:
-        """A replica's process is gone, and its sidecar with it. Removing twice is no error."""
+    def remove_replica(self, name: str) -> None:
+        """A replica's process is gone, and its sidecar with it."""
         replica = self._replicas.pop(name, None)
         if replica is None:
             return
-        replica.face.close()
-        self._gone = [*self._gone, replica.as_dict(self.chronicle.now(), alive=False)][-GONE_KEPT:]
-        for fault in self._faults:
-            if fault.replica == name:
-                self._faults.end(fault)
-        self.chronicle.note("gone", replica=name)
+        replica.sidecar.close()
+        self._gone.append(replica.as_dict(self.history.now(), alive=False))
+        for fault in [fault for fault in self._faults if fault.replica == name]:
+            self._remove_fault(fault)
+        self.history.add("gone", replica=name)
         if name == self.leader:
             self._fail_over()
 
     def elect(self, name: str) -> None:
         """Make ``name`` the leader, whether or not it is a replica here."""
-        self._depose()
-        self._former = [former for former in self._former if former != name]
+        if self.leader is not None and self.leader != name:
+            self._previous_leader = self.leader
         self.leader = name
-        self._result = result(name)
-        for face in self._faces():
-            replica = self._replicas.get(face.name or "")
-            if replica is None or replica.outdated is None:
-                face.tell(self._result)
-        self.chronicle.note("truth", leader=name)
-
-    def _depose(self) -> None:
-        if self._failover is not None:
-            self._failover.cancel()
-            self._failover = None
-        if self.leader is not None:
-            self._former = [*self._former, self.leader][-GONE_KEPT:]
-            self.leader = None
+        self._election_due = None
+        self._result = election_result(name)
+        self.plain.publish(self._result)
+        for replica in self._replicas.values():
+            if not replica.isolated:
+                replica.sidecar.publish(self._result)
+        self.history.add("truth", leader=name)
 
     def _fail_over(self) -> None:
-        """The leader is gone; who asks is still told its name until the next is elected."""
-        self._depose()
+        """The leader is gone. Until the next election the sidecars still answer its name."""
+        self._previous_leader, self.leader = self.leader, None
         if self._failover_delay:
-            self._failover = asyncio.get_running_loop().call_later(
-                self._failover_delay, self._elect_oldest
-            )
+            self._election_due = self.history.now() + self._failover_delay
         else:
             self._elect_oldest()
         if self.leader is None:
-            self.chronicle.note("truth", leader=None)
+            self.history.add("truth", leader=None)
 
     def _elect_oldest(self) -> None:
-        """Of those that the cluster can reach; an isolated one cannot be elected."""
-        self._failover = None
-        able = [replica.name for replica in self._replicas.values() if replica.outdated is None]
-        if able:
-            self.elect(able[0])
-
-    def _faces(self) -> list[Face]:
-        return [self.plain, *(replica.face for replica in self._replicas.values())]
+        self._election_due = None
+        candidates = (name for name, replica in self._replicas.items() if not replica.isolated)
+        oldest = next(candidates, None)
+        if oldest is not None:
+            self.elect(oldest)
 
     # --- faults -------------------------------------------------------------------------
 
-    async def fault(self, word: object, replica: object, seconds: object) -> Fault:
-        """Begin a fault. Raises `FaultError` for one that cannot be."""
-        kind, lasts = checked(word, seconds)
+    async def add_fault(self, word: object, replica: object, seconds: object) -> Fault:
+        """Inject a fault. Raises `FaultError`."""
+        kind, duration = check_fault(word, seconds)
         self._check_target(kind, replica)
-        assert replica is None or isinstance(replica, str)
-        fault = self._faults.announce(kind, replica, lasts)
+        assert replica is None or isinstance(replica, str), "the target is checked"
+        self._fault_count += 1
+        fault = Fault(self._fault_count, kind, replica, self.history.now(), duration)
+        self._faults.append(fault)
+        self._record("fault", fault, seconds=duration)
         try:
-            if kind.hits_process:
-                await self._hit(fault)
+            await self._begin(fault)
         except FaultError:
-            self._faults.end(fault)
+            await self._end(fault)
             raise
-        if self._is_once(fault):
-            self._end_streams(fault)
-            self._faults.end(fault)
-            return fault
-        self._faults.begin(fault)
-        if kind is Kind.SPLIT:
-            self._isolate(self._replicas[str(replica)])
-        await self._apply_all()
+        if fault.happens_once:
+            await self._end(fault)
         return fault
 
-    async def clear(self, word: object = None, replica: object = None) -> int:
+    async def clear_faults(self, word: object = None, replica: object = None) -> int:
         """End the faults of that kind (None: any) on that replica (None: any); how many."""
-        kind = None if word is None else checked(word, None)[0]
+        kind = None if word is None else check_fault(word)[0]
         if replica is not None and not isinstance(replica, str):
             raise FaultError(f"replica: expected a name or null, got {replica!r}")
-        ended = [fault for fault in self._faults if fault.matches(kind, replica)]
-        for fault in ended:
+        matching = [fault for fault in self._faults if fault.matches(kind, replica)]
+        for fault in matching:
             await self._end(fault)
-        return len(ended)
+        return len(matching)
 
-    def _check_target(self, kind: Kind, replica: object) -> None:
+    def _check_target(self, kind: FaultKind, replica: object) -> None:
         if replica is None and kind.needs_replica:
-            raise FaultError(f"replica: expected one, since {kind.word} means nothing for all")
+            raise FaultError(f"replica: expected a name; {kind.word} applies to one replica only")
         if replica is not None and replica not in list(self._replicas):
-            known = ", ".join(self._replicas) or "none at all"
-            raise FaultError(f"replica: expected one that lives ({known}), got {replica!r}")
-        if kind is Kind.FREEZE and (self.hooks.freeze is None or self.hooks.thaw is None):
+            known = ", ".join(self._replicas) or "none"
+            raise FaultError(f"replica: expected a live replica ({known}), got {replica!r}")
+        if kind is FaultKind.FREEZE and (self.hooks.freeze is None or self.hooks.thaw is None):
             raise FaultError(
                 "freeze stops a process, and this local elector has started none; "
-                "`elector-thread up -- COMMAND` starts them"
+                "start replicas with `elector-thread up -- COMMAND`"
             )
-        if kind.hits_process and not self._replicas:
-            raise FaultError(f"replica: expected one to {kind.word}, but none lives")
+        if kind.needs_process and not self._replicas:
+            raise FaultError(f"replica: expected a replica to {kind.word}, but none is alive")
 
-    def _is_once(self, fault: Fault) -> bool:
-        """Whether it is over as soon as it is done, or has lost its target meanwhile."""
-        ends_streams = fault.kind in (Kind.DROP, Kind.RESET) and fault.seconds is None
-        lost = fault.replica is not None and fault.replica not in self._replicas
-        return fault.kind.at_once or ends_streams or lost
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _end(self, fault: Fault) -> None:
-        if fault not in self._faults:  # ended meanwhile, or its replica is gone
-            return
-        self._faults.end(fault)
-        for name in self._targets(fault) if fault.kind is Kind.FREEZE else ():
-            await self._thaw(name)
-        await self._apply_all()
-
-    def _targets(self, fault: Fault) -> list[str]:
-        return [name for name in self._replicas if fault.hits(name)]
-
-    async def _hit(self, fault: Fault) -> None:
-        for name in self._targets(fault):
-            replica = self._replicas.get(name)
-            if replica is None:  # gone while another was hit
-                continue
-            if fault.kind is Kind.FREEZE:
-                await act(self.hooks.freeze, name)
+    async def _begin(self, fault: Fault) -> None:
+        for replica in list(self._replicas.values()):
+            if not fault.applies_to(replica.name) or replica.name not in self._replicas:
+                continue  # the latter: it ended while another one was killed
+            if fault.kind is FaultKind.FREEZE:
+                await call_hook(self.hooks.freeze, replica.name)
                 replica.frozen = True
-            elif self.hooks.kill is not None:
-                await act(self.hooks.kill, name)
-            else:
-                self.remove(name)
-
-    async def _thaw(self, name: str) -> None:
-        replica = self._replicas.get(name)
-        if replica is not None and Kind.FREEZE not in self._faults.effects(name):
-            replica.frozen = False
-            with suppress(FaultError):  # it was frozen, so it was there; now it may be gone
-                await act(self.hooks.thaw, name)
-
-    def _end_streams(self, fault: Fault) -> None:
-        for face in self._faces():
-            if fault.hits(face.name) and fault.kind in (Kind.DROP, Kind.RESET):
-                face.end_streams(reset=fault.kind is Kind.RESET)
+            elif fault.kind is FaultKind.KILL and self.hooks.kill is not None:
+                await call_hook(self.hooks.kill, replica.name)
+            elif fault.kind is FaultKind.KILL:
+                self.remove_replica(replica.name)
+            elif fault.kind is FaultKind.SPLIT:
+                self._isolate(replica)
+        await self._apply_faults()
 
     def _isolate(self, replica: Replica) -> None:
-        """It keeps an outdated leader; if it leads itself, the others elect another."""
+        """Its sidecar keeps an outdated leader. If it leads, the others elect another."""
+        replica.isolated = True
         if replica.name == self.leader:
-            replica.outdated = result(replica.name)
             self._fail_over()
+        elif outdated := self._previous_leader or self.leader:
+            replica.sidecar.publish(election_result(outdated))
+
+    async def _end(self, fault: Fault) -> None:
+        if fault not in self._faults:  # it ended with its replica
             return
-        stale = self._former[-1] if self._former else self.leader
-        replica.outdated = result(stale) if stale else BEFORE_ELECTION
-        replica.face.tell(replica.outdated)
-
-    async def _apply_all(self) -> None:
-        await self.plain.afflict(self._faults.effects(None))
+        self._remove_fault(fault)
         for replica in list(self._replicas.values()):
-            await self._apply(replica)
-        self.chronicle.nudge()
+            effects = self._effects(replica.name)
+            if replica.frozen and FaultKind.FREEZE not in effects:
+                replica.frozen = False
+                with suppress(FaultError):  # the process may be gone by now
+                    await call_hook(self.hooks.thaw, replica.name)
+            if replica.isolated and FaultKind.SPLIT not in effects:
+                self._reconnect(replica)
+        await self._apply_faults()
 
-    async def _apply(self, replica: Replica) -> None:
-        effects = self._faults.effects(replica.name)
-        if replica.outdated is not None and Kind.SPLIT not in effects:
-            replica.outdated = None
-            replica.face.tell(self._result)
-            if self.leader is None and self._failover is None:
+    def _reconnect(self, replica: Replica) -> None:
+        replica.isolated = False
+        replica.sidecar.publish(self._result)
+        if self.leader is None and self._election_due is None:
+            self._elect_oldest()
+
+    def _remove_fault(self, fault: Fault) -> None:
+        self._faults.remove(fault)
+        self._record("cleared", fault)
+
+    def _record(self, what: str, fault: Fault, **details: Any) -> None:
+        word, replica = fault.kind.word, fault.replica
+        self.history.add(what, id=fault.number, fault=word, replica=replica, **details)
+
+    async def _apply_faults(self) -> None:
+        for sidecar in self._sidecars():
+            await sidecar.set_faults(self._effects(sidecar.name))
+
+    def _effects(self, replica: str | None) -> frozenset[FaultKind]:
+        now = self.history.now()
+        return frozenset(fault.effect(now) for fault in self._faults if fault.applies_to(replica))
+
+    def _sidecars(self) -> list[SidecarServer]:
+        return [self.plain, *(replica.sidecar for replica in self._replicas.values())]
+
+    # --- time and reports ---------------------------------------------------------------
+
+    async def watch_time(self) -> None:
+        """End faults, elect and compare reports when it is time; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            now = self.history.now()
+            for fault in [fault for fault in self._faults if fault.remaining(now) == 0]:
+                await self._end(fault)
+            await self._apply_faults()  # a restart has reached its second half
+            if self._election_due is not None and now >= self._election_due:
                 self._elect_oldest()
-        await replica.face.afflict(effects)
+            self._compare_reports()
 
-    # --- reports ------------------------------------------------------------------------
+    def add_report(self, key: str, report: dict[str, Any]) -> bool:
+        """Store what a replica reports; False if no replica has that key.
 
-    def report(self, key: str, report: Any) -> bool:
-        """A replica said what it believes; False if no replica has that key.
-
-        Raises `ReportError` for a report that makes no sense.
+        Raises `ReportError` if the report is malformed.
         """
         for replica in self._replicas.values():
             if secrets.compare_digest(replica.key.encode(), key.encode()):
-                replica.views.take(report, self.chronicle.now())
-                self._look()
+                replica.add_report(report, self.history.now())
+                self._compare_reports()
                 return True
         return False
 
-    async def watch(self) -> None:
-        """Notice what only time brings, until cancelled."""
-        while True:
-            await asyncio.sleep(TICK)
-            self._look()
+    def _compare_reports(self) -> None:
+        """Record what the replicas report now, and who claims to be the leader but is not."""
+        now = self.history.now()
+        for replica in self._replicas.values():
+            current = replica.reported(now)
+            if current != replica.shown:
+                replica.shown = state, leader = current
+                self.history.add("view", replica=replica.name, state=state, leader=leader)
+        claimants = [name for name, one in self._replicas.items() if one.shown[0] == "leader"]
+        found = disagreement(self.leader, claimants)
+        if found is None:
+            self._disagreement_since = None
+        elif self._disagreement_since is None:
+            self._disagreement_since = now
+        since = self._disagreement_since
+        if found == self._disagreement or (since is not None and now - since < DISAGREEMENT_AFTER):
+            return
+        self._disagreement = found
+        self.history.add("disagreement", since=since, **(found or {"text": None, "replicas": []}))
 
-    def _look(self) -> None:
-        self._witness.look(self._replicas.values(), self.leader)
-
-    # --- looking ------------------------------------------------------------------------
+    # --- state --------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything at once, JSON-ready."""
-        instant = self.chronicle.now()
-        living = [replica.as_dict(instant) for replica in self._replicas.values()]
+        """For the page and the control HTTP API."""
+        now = self.history.now()
         return {
-            "now": round(instant, 3),
-            "began_at": self.chronicle.began_at,
+            "now": now,
             "leader": self.leader,
-            "replicas": [*living, *self._gone],
+            "replicas": [*(one.as_dict(now) for one in self._replicas.values()), *self._gone],
             "plain": {
                 "streams": self.plain.streams,
                 "gets": self.plain.gets,
                 "get_url": self.plain.get_url,
             },
-            "streams": sum(face.streams for face in self._faces()),
-            "faults": [fault.as_dict(instant) for fault in self._faults],
-            "discord": self._witness.discord,
+            "streams": sum(sidecar.streams for sidecar in self._sidecars()),
+            "faults": [fault.as_dict(now) for fault in self._faults],
+            "disagreement": self._disagreement,
         }
 
     def close(self) -> None:
-        """End every face and the next election. Faults were cleared before."""
-        if self._failover is not None:
-            self._failover.cancel()
-        for face in self._faces():
-            face.close()
+        """Close every sidecar."""
+        for sidecar in self._sidecars():
+            sidecar.close()

@@ -1,7 +1,4 @@
-"""Steers a local elector that runs elsewhere: what ``elector-thread elect`` and ``fault`` use.
-
-Talks to loopback only, directly: no proxies, no redirects.
-"""
+"""Controls a local elector from another process, as ``elector-thread elect`` and ``fault`` do."""
 
 from __future__ import annotations
 
@@ -13,78 +10,79 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import ElectorError
-from .runtime import Untrusted, published
+from .discovery import published
 
 __all__ = ["Control", "ControlError", "find"]
 
 TIMEOUT = 10.0
-"""Seconds for an answer; a kill waits for its process to be gone."""
+"""Seconds for an answer; a kill waits until the process is gone."""
 
 MAX_BYTES = 4 * 1024 * 1024
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ControlError(ElectorError):
-    """There is no local elector to steer, or it refused. The message is for people: one line."""
+    """No local elector was found, or it refused. The message is one line for people."""
 
 
 def find(environ: Mapping[str, str] | None = None) -> Control:
-    """The local elector to steer: ``ELECTOR_LOCAL_URL``, else the one that this user runs.
+    """The local elector at ``ELECTOR_LOCAL_URL``, or else the one that this user runs.
 
-    Raises `ControlError` if there is none, more than one, or one that cannot be trusted.
+    environ: the environment variables; those of this process by default.
+    Raises `ControlError` if there is none, or more than one.
     """
-    given = (os.environ if environ is None else environ).get("ELECTOR_LOCAL_URL", "").strip()
-    if given:
-        return Control(given)
+    url = (os.environ if environ is None else environ).get("ELECTOR_LOCAL_URL", "").strip()
+    if url:
+        return Control(url)
     try:
         urls = published()
-    except (Untrusted, OSError) as error:
+    except (ElectorError, OSError) as error:
         raise ControlError(str(error)) from None
     if not urls:
         raise ControlError(
             "no local elector is running; start one with `elector-thread up`, or set "
-            "ELECTOR_LOCAL_URL to the address that it printed"
+            "ELECTOR_LOCAL_URL to the URL of the page that it printed"
         )
     if len(urls) > 1:
         raise ControlError(
-            f"{len(urls)} local electors are running; set ELECTOR_LOCAL_URL to the address "
-            f"that the one you mean printed"
+            f"{len(urls)} local electors are running; set ELECTOR_LOCAL_URL to the URL of the "
+            "page that one of them printed"
         )
     return Control(urls[0])
 
 
 class Control:
-    """One local elector, addressed by its page's URL with the token.
+    """Controls one local elector, given the URL of its page.
 
-    Raises `ControlError` for a URL that is none of a local elector's.
+    Raises `ControlError` if the URL is not one of a local elector on this machine.
     """
 
     def __init__(self, url: str) -> None:
-        wrong = "expected an address like http://localhost:PORT/ui?token=TOKEN"
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:
             host = port = None
-        if host not in LOOPBACK or not port or parts.scheme != "http":
-            raise ControlError(f"ELECTOR_LOCAL_URL: {wrong}, on this machine")
-        self._token = "".join(parse_qs(parts.query).get("token", []))
-        if not self._token.isascii() or not self._token.isprintable() or not self._token:
-            raise ControlError(f"ELECTOR_LOCAL_URL: {wrong}, but it has no token")
-        self._host, self._port = host, port
+        token = "".join(parse_qs(urlsplit(url).query).get("token", [])) if host else ""
+        local = host in ("localhost", "127.0.0.1", "::1") and parts.scheme == "http"
+        if not (host and port and local and token.isascii() and token.isprintable() and token):
+            raise ControlError(
+                "ELECTOR_LOCAL_URL: expected an address like "
+                "http://localhost:PORT/ui?token=TOKEN, on this machine"
+            )
+        self._host, self._port, self._token = host, port, token
 
     def state(self) -> dict[str, Any]:
-        """What ``GET /admin/state`` answers."""
+        """The state, as returned by ``GET /admin/state``."""
         return self._exchange("GET", "state")
 
     def elect(self, name: str) -> dict[str, Any]:
-        """Make ``name`` the leader; the state that follows."""
+        """Make ``name`` the leader; returns the new state."""
         return self._exchange("POST", "elect", name=name)
 
     def fault(
         self, kind: str, replica: str | None = None, seconds: float | None = None
     ) -> dict[str, Any]:
-        """Make a fault: on one replica or all (None), for some seconds or until cleared (None)."""
+        """Inject a fault into one replica or all (None), for a time or until cleared (None)."""
         return self._exchange("POST", "fault", kind=kind, replica=replica, seconds=seconds)
 
     def clear(self, kind: str | None = None, replica: str | None = None) -> int:
@@ -92,23 +90,22 @@ class Control:
         answer = self._exchange("POST", "clear", kind=kind, replica=replica)
         return int(answer.get("cleared", 0))
 
-    def _exchange(self, method: str, what: str, **given: Any) -> dict[str, Any]:
+    def _exchange(self, method: str, action: str, **fields: Any) -> dict[str, Any]:
+        where = f"{self._host}:{self._port}"
         connection = HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         headers = {"X-Elector-Token": self._token, "Content-Type": "application/json"}
-        problem = ""
+        body = json.dumps(fields) if method == "POST" else None
         try:
-            body = json.dumps(given) if method == "POST" else None
-            connection.request(method, f"/admin/{what}", body, headers)
+            connection.request(method, f"/admin/{action}", body, headers)
             response = connection.getresponse()
             answer = json.loads(response.read(MAX_BYTES))
         except (OSError, HTTPException, ValueError) as error:
             problem = str(error) or type(error).__name__
+            raise ControlError(f"no answer from a local elector at {where}: {problem}") from error
         finally:
             connection.close()
-        if problem:
-            raise ControlError(f"no local elector answers at {self._host}:{self._port}: {problem}")
         if not isinstance(answer, dict):
-            raise ControlError(f"{self._host}:{self._port} is no local elector")
+            raise ControlError(f"the answer from {where} is not one of a local elector")
         if response.status != 200:
             raise ControlError(str(answer.get("error", f"refused with HTTP {response.status}")))
         return answer

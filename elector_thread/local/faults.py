@@ -1,8 +1,4 @@
-"""The faults that can be made on purpose: what each means, and which are on right now.
-
-Values and bookkeeping; what a fault *does* to a client is the face's business, what
-it does to a process that of the hooks. Nothing is on unless somebody asked for it.
-"""
+"""The faults that the local elector can inject."""
 
 from __future__ import annotations
 
@@ -11,35 +7,33 @@ from enum import Enum
 from math import isfinite
 from typing import Any
 
-__all__ = ["Fault", "FaultError", "Kind", "checked"]
+__all__ = ["Fault", "FaultError", "FaultKind", "check_fault"]
 
-LONGEST = 24 * 3600.0
-"""Seconds: nobody means a longer fault."""
-
-RESTART_TAKES = 3.0
-"""Seconds that a restarted sidecar needs, unless told otherwise."""
+MAX_SECONDS = 24 * 3600.0
+RESTART_SECONDS = 3.0
+"""How long a restart of a sidecar takes by default."""
 
 
 class FaultError(ValueError):
-    """A fault that cannot be made. The message says what was expected and what came."""
+    """A fault cannot be injected. The message says what was expected and what was found."""
 
 
-class Kind(Enum):
-    """Every fault: its name on the wire, what it strikes, its button's words, what it does."""
+class FaultKind(Enum):
+    """A kind of fault: its name, its group on the page, its label and its effect."""
 
-    HANG = ("hang", "Answers", "Hang GET", "GETs stay unanswered until it is over")
-    ERROR = ("error", "Answers", "Answer 500", "to GETs and to new streams")
-    HTML = ("html", "Answers", "Answer HTML", "to GETs and new streams, as a proxy in the way")
-    GARBAGE = ("garbage", "Answers", "Answer garbage", "answers and events cannot be read")
-    EMPTY = ("empty", "Answers", "Answer {}", "as before the first election, in events too")
-    MUTE = ("mute", "Streams", "Go mute", "streams stay open, every event is lost")
-    DROP = ("drop", "Streams", "Drop streams", "open ones end; with seconds, new ones too")
-    RESET = ("reset", "Streams", "Reset streams", "as drop, but with a TCP reset")
-    REFUSE = ("refuse", "Sidecar", "Refuse connections", "all end, and new ones are refused")
-    RESTART = ("restart", "Sidecar", "Restart sidecar", "refused at first, then {}, then the name")
-    FREEZE = ("freeze", "Replica", "Freeze replica", "SIGSTOP: it stands still until it is over")
-    KILL = ("kill", "Replica", "Kill replica", "SIGKILL: if it leads, the next oldest will")
-    SPLIT = ("split", "Replica", "Isolate replica", "it is told an outdated leader: split brain")
+    HANG = ("hang", "Answers", "Hang GET", "GETs stay unanswered until the fault ends")
+    ERROR = ("error", "Answers", "Answer 500", "HTTP 500 for GETs and new streams")
+    HTML = ("html", "Answers", "Answer HTML", "a proxy's web page for GETs and new streams")
+    GARBAGE = ("garbage", "Answers", "Answer garbage", "answers and events are not valid JSON")
+    EMPTY = ("empty", "Answers", "Answer {}", "answers and events as before the first election")
+    MUTE = ("mute", "Streams", "Mute streams", "streams stay open but carry no events")
+    DROP = ("drop", "Streams", "Drop streams", "open streams end; with a duration, new ones too")
+    RESET = ("reset", "Streams", "Reset streams", "like drop, but by a TCP reset")
+    REFUSE = ("refuse", "Sidecar", "Refuse connections", "connections end; new ones are refused")
+    RESTART = ("restart", "Sidecar", "Restart sidecar", "refused, then {}, then the name again")
+    FREEZE = ("freeze", "Replica", "Freeze replica", "SIGSTOP until the fault ends, then SIGCONT")
+    KILL = ("kill", "Replica", "Kill replica", "SIGKILL; if it leads, the next oldest takes over")
+    SPLIT = ("split", "Replica", "Isolate replica", "its sidecar names an outdated leader")
 
     def __init__(self, word: str, group: str, label: str, effect: str) -> None:
         self.word = word
@@ -48,57 +42,75 @@ class Kind(Enum):
         self.effect = effect
 
     @property
-    def at_once(self) -> bool:
-        """Over as soon as it is done: it takes no seconds."""
-        return self is Kind.KILL
+    def takes_seconds(self) -> bool:
+        """Whether it lasts; killing a process does not."""
+        return self is not FaultKind.KILL
 
     @property
     def needs_replica(self) -> bool:
-        """Means nothing without a replica."""
-        return self is Kind.SPLIT
+        """Whether it cannot apply to all replicas at once."""
+        return self is FaultKind.SPLIT
 
     @property
-    def hits_process(self) -> bool:
-        """Done to the replica's process, not to its sidecar."""
-        return self in (Kind.FREEZE, Kind.KILL)
+    def needs_process(self) -> bool:
+        """Whether it acts on the replica's process instead of its sidecar."""
+        return self in (FaultKind.FREEZE, FaultKind.KILL)
 
     def as_dict(self) -> dict[str, Any]:
-        """For the page and the command line."""
+        """For the page and the control HTTP API."""
         return {
             "kind": self.word,
             "group": self.group,
             "label": self.label,
             "effect": self.effect,
-            "takes_seconds": not self.at_once,
+            "takes_seconds": self.takes_seconds,
             "needs_replica": self.needs_replica,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault that is on.
+    """One active fault.
 
-    replica: whom it hits; None for all. since: when it began, in seconds since the
-    local elector's start. seconds: how long it lasts; None until it is cleared.
+    replica: the one that it applies to; None for all.
+    since: when it began, in seconds since the local elector's start.
+    seconds: how long it lasts; None until it is cleared.
     """
 
     number: int
-    kind: Kind
+    kind: FaultKind
     replica: str | None
     since: float
     seconds: float | None
 
-    def hits(self, replica: str | None) -> bool:
-        """Whether it concerns that replica's face (None: the plain one)."""
-        return self.replica is None or self.replica == replica
+    @property
+    def happens_once(self) -> bool:
+        """Whether it is over as soon as it was applied."""
+        streams_end = self.kind in (FaultKind.DROP, FaultKind.RESET) and self.seconds is None
+        return streams_end or not self.kind.takes_seconds
 
-    def matches(self, kind: Kind | None, replica: str | None) -> bool:
-        """Whether `clear` means it; what is None there means any."""
+    def remaining(self, now: float) -> float | None:
+        """Seconds until it ends; None if it lasts until it is cleared."""
+        return None if self.seconds is None else max(0.0, self.since + self.seconds - now)
+
+    def effect(self, now: float) -> FaultKind:
+        """What a sidecar does at this time: a restart has two phases, other faults one."""
+        if self.kind is not FaultKind.RESTART or self.seconds is None:
+            return self.kind
+        listening = now >= self.since + self.seconds / 2
+        return FaultKind.EMPTY if listening else FaultKind.REFUSE
+
+    def applies_to(self, replica: str | None) -> bool:
+        """Whether it affects that replica (None: the sidecar that belongs to no replica)."""
+        return self.replica in (None, replica)
+
+    def matches(self, kind: FaultKind | None, replica: str | None) -> bool:
+        """Whether its kind and replica are these; None matches any."""
         return kind in (None, self.kind) and replica in (None, self.replica)
 
-    def as_dict(self, instant: float) -> dict[str, Any]:
-        """For the page and the command line."""
-        left = None if self.seconds is None else max(0.0, self.since + self.seconds - instant)
+    def as_dict(self, now: float) -> dict[str, Any]:
+        """For the page and the control HTTP API."""
+        left = self.remaining(now)
         return {
             "id": self.number,
             "kind": self.kind.word,
@@ -109,24 +121,18 @@ class Fault:
         }
 
 
-def checked(word: object, seconds: object) -> tuple[Kind, float | None]:
-    """The kind and the seconds that somebody asked for. Raises `FaultError`."""
-    kind = kind_of(word)
+def check_fault(word: object, seconds: object = None) -> tuple[FaultKind, float | None]:
+    """The kind of that name and the duration, with its default. Raises `FaultError`."""
+    kind = next((kind for kind in FaultKind if kind.word == word), None)
+    if kind is None:
+        known = ", ".join(kind.word for kind in FaultKind)
+        raise FaultError(f"kind: expected one of {known}; got {word!r}")
     if seconds is None:
-        return kind, RESTART_TAKES if kind is Kind.RESTART else None
+        return kind, RESTART_SECONDS if kind is FaultKind.RESTART else None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise FaultError(f"seconds: expected a number, got {seconds!r}")
-    if not isfinite(seconds) or not 0 < seconds <= LONGEST:
-        raise FaultError(f"seconds: expected more than 0 and at most {LONGEST:g}, got {seconds!r}")
-    if kind.at_once:
-        raise FaultError(f"{kind.word} happens once, so it takes no seconds")
+    if not isfinite(seconds) or not 0 < seconds <= MAX_SECONDS:
+        raise FaultError(f"seconds: expected more than 0, up to {MAX_SECONDS:g}; got {seconds!r}")
+    if not kind.takes_seconds:
+        raise FaultError(f"seconds: {kind.word} takes no duration")
     return kind, float(seconds)
-
-
-def kind_of(word: object) -> Kind:
-    """The kind with that name. Raises `FaultError`, naming them all."""
-    for kind in Kind:
-        if kind.word == word:
-            return kind
-    known = ", ".join(kind.word for kind in Kind)
-    raise FaultError(f"kind: expected one of {known}; got {word!r}")

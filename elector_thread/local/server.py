@@ -1,40 +1,46 @@
-"""Runs the local elector in a thread of its own; every method here may come from any thread."""
+"""`LocalElector`: runs the cluster, its sidecars and its page on an event loop in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
-from threading import Event, Thread
+from concurrent.futures import Future
+from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import uvicorn
 
-from .admin import Admin
-from .chronicle import Entry
+from .admin import AdminApp
 from .cluster import Cluster
-from .face import Face, bound
-from .replica import ProcessHook
-from .runtime import publish, withdraw
+from .discovery import publish, withdraw
+from .history import Entry
+from .replica import ProcessHook, ProcessHooks
+from .sidecar_server import SidecarServer, bind_socket
 
 __all__ = ["LocalElector"]
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
-"""Seconds for the loop to do anything asked of it; far more than it ever needs."""
+CALL_TIMEOUT = 30.0
+"""Seconds for the event loop to do what a caller asks for; far more than it needs."""
 
 
 class LocalElector:
-    """A local elector for as long as the ``with`` block lasts. Loopback only.
+    """A local elector that runs until the end of the ``with`` block, on loopback only.
 
-    port: the plain face's port, where the platform's variables point; 0 takes a free one.
-    admin_port: the port of the page and the admin HTTP; 0 takes a free one.
+    port: where programs that are not replicas reach a sidecar; 0 takes a free port.
+    admin_port: the port of the page and the control HTTP API; 0 takes a free port.
     failover_delay: seconds between the end of the leader's replica and the next election.
-    public: whether ``elector-thread elect`` and the like find it from another terminal.
+    public: whether ``elector-thread elect`` and ``fault`` find it from another terminal.
 
-    Raises OSError if a port is taken.
+    Attributes: ``port``, ``get_url``, ``sse_url`` and ``environ`` (the platform's environment
+    variables) are those of the sidecar for programs that are not replicas; ``admin_url`` is
+    the URL of the page and the control HTTP API; ``ui_url`` is the page's with the ``token``,
+    which allows its holder to inject faults.
+
+    Every method may be called from any thread. Raises OSError if a port is taken.
 
     Example::
 
@@ -43,8 +49,8 @@ class LocalElector:
             requests.get(local.get_url).json()["name"]
     """
 
-    # `_loop` and `_failed` are written by the server's thread before `_ready` is set, and
-    # only read after. Everything else that changes belongs to the loop.
+    # The event loop's thread owns the cluster; other threads get there through `_call`.
+    # `_loop` is written before `_started` is set, and only read after that.
 
     def __init__(
         self,
@@ -54,206 +60,57 @@ class LocalElector:
         failover_delay: float = 0.0,
         public: bool = False,
     ) -> None:
-        self._plain = Face(None, port, changed=lambda: self._cluster.chronicle.nudge())
+        self._plain = SidecarServer(None, port)
         try:
-            self._admin_socket = bound(admin_port)
+            self._admin_socket = bind_socket(admin_port)
         except OSError:
             self._plain.close()
             raise
-        self.port: int = self._plain.port
+        self.port = self._plain.port
+        self.get_url = self._plain.get_url
+        self.sse_url = self._plain.sse_url
+        self.environ = self._plain.environ
         self.admin_port: int = self._admin_socket.getsockname()[1]
+        self.admin_url = f"http://localhost:{self.admin_port}"
         self.token = secrets.token_urlsafe(24)
+        self.ui_url = f"{self.admin_url}/ui?token={self.token}"
         self._public = public
         self._cluster = Cluster(
             self._plain,
             failover_delay=failover_delay,
             report_url=lambda key: f"{self.admin_url}/admin/report?key={key}",
         )
-        self._admin = Admin(self._cluster, self.admin_port, self.token)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._admin.app,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=1,
-            )
-        )
-        self._ready = Event()
-        self._failed: BaseException | None = None
-        self._thread = Thread(target=self._serve, name="local-elector", daemon=True)
+        self._admin = AdminApp(self._cluster, self.admin_port, self.token)
+        self._started: Future[None] = Future()
+        self._thread = Thread(target=self._run_loop, name="local-elector", daemon=True)
 
-    # --- where it is -----------------------------------------------------------------
-
-    @property
-    def get_url(self) -> str:
-        """What ELECTOR_GET_URL would be."""
-        return self._plain.get_url
-
-    @property
-    def sse_url(self) -> str:
-        """What ELECTOR_SSE_URL would be."""
-        return self._plain.sse_url
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """The variables that the platform sets, for whoever is no replica of its own."""
-        return self._plain.environ
-
-    @property
-    def admin_url(self) -> str:
-        """Where the page and the admin HTTP are, without the token."""
-        return f"http://localhost:{self.admin_port}"
-
-    @property
-    def ui_url(self) -> str:
-        """The page, with the token that opens it. Whoever has this URL may make faults."""
-        return f"{self.admin_url}/ui?token={self.token}"
-
-    # --- life ------------------------------------------------------------------------
+    # --- start and stop -------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Serve; returns once connections are accepted.
+        """Start to serve; returns once connections are accepted.
 
-        With ``public``, raises `ElectorError` if the directory that makes it so belongs
-        to others too, and OSError if it cannot be written.
+        With ``public``, raises `ElectorError` if other users can access the directory for
+        that, and OSError if it cannot be written.
         """
         self._thread.start()
-        self._ready.wait()
-        if self._failed is not None:
-            raise self._failed
+        self._started.result()
         if self._public:
-            self._publish()
+            try:
+                publish(self.ui_url)
+            except BaseException:
+                self.stop()
+                raise
         return self
 
-    def _publish(self) -> None:
-        try:
-            publish(self.ui_url)
-        except BaseException:
-            self.stop()
-            raise
-
     def stop(self) -> None:
-        """End all faults, every stream and the server. Harmless if it was never started."""
+        """End all faults, every connection and the server. May be called more than once."""
         if self._public:
             withdraw()
         if self._thread.is_alive():
             self._call(self._end)
             self._thread.join()
-        elif not self._ready.is_set():
-            self._plain.close()
-            self._admin_socket.close()
-
-    # --- replicas and elections --------------------------------------------------------
-
-    def add_replica(self, name: str) -> Face:
-        """A replica is being started: give it the environment of the face that this returns.
-
-        The oldest live replica leads. Raises ValueError for a name that lives already.
-        """
-        return self._call(lambda: self._cluster.add(name))
-
-    def remove_replica(self, name: str) -> None:
-        """A replica's process is gone. If it led, the next oldest leads. Idempotent."""
-        self._run(lambda: self._cluster.remove(name))
-
-    def set_process_hooks(
-        self,
-        *,
-        freeze: ProcessHook | None = None,
-        thaw: ProcessHook | None = None,
-        kill: ProcessHook | None = None,
-    ) -> None:
-        """How to stop (SIGSTOP), continue and kill a replica's process, by its name.
-
-        Called on a worker thread, never on the server's own, so they may call anything
-        here. Without ``kill`` the replica is removed; without the others there is no freezing.
-        """
-
-        def assign() -> None:
-            hooks = self._cluster.hooks
-            hooks.freeze, hooks.thaw, hooks.kill = freeze, thaw, kill
-
-        self._run(assign)
-
-    def elect(self, name: str) -> None:
-        """Make ``name`` the leader; returns once every open stream has it."""
-        self._run(lambda: self._cluster.elect(name))
-
-    def follow(self, follower: Callable[[Entry], object]) -> None:
-        """Call ``follower(entry)`` for everything that happens from now on (see `Chronicle`).
-
-        Called on the server's own thread: it must not block, nor call anything here.
-        """
-        self._run(lambda: self._cluster.chronicle.follow(follower))
-
-    # --- faults ----------------------------------------------------------------------
-
-    def fault(
-        self, kind: str, replica: str | None = None, seconds: float | None = None
-    ) -> dict[str, Any]:
-        """Make a fault: on one replica or all (None), for some seconds or until cleared (None).
-
-        Returns what ``state()["faults"]`` shows of it. Raises `FaultError`.
-        """
-
-        async def begin() -> dict[str, Any]:
-            fault = await self._cluster.fault(kind, replica, seconds)
-            return fault.as_dict(self._cluster.chronicle.now())
-
-        return self._call(begin)
-
-    def clear(self, kind: str | None = None, replica: str | None = None) -> int:
-        """End the faults of that kind (None: any) on that replica (None: any); how many."""
-        return self._call(lambda: self._cluster.clear(kind, replica))
-
-    def state(self) -> dict[str, Any]:
-        """What ``GET /admin/state`` answers."""
-        return self._run(self._cluster.state)
-
-    # --- inside ----------------------------------------------------------------------
-
-    def _call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Have the loop do something; what it returns or raises."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the local elector is not running; call start() first")
-        return asyncio.run_coroutine_threadsafe(make(), self._loop).result(PATIENCE)
-
-    def _run(self, do: Callable[[], T]) -> T:
-        async def soon() -> T:
-            return do()
-
-        return self._call(soon)
-
-    def _serve(self) -> None:
-        try:
-            asyncio.run(self._live())
-        except BaseException as error:
-            if self._ready.is_set():
-                raise
-            self._failed = error
-        finally:
-            self._admin_socket.close()
-            self._ready.set()
-
-    async def _live(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        watch = asyncio.create_task(self._cluster.watch())
-        try:
-            await self._plain.open()
-            self._loop.call_soon(self._ready.set)
-            await self._server.serve(sockets=[self._admin_socket])
-        finally:
-            watch.cancel()
-            self._cluster.close()
-
-    async def _end(self) -> None:
-        await self._cluster.clear()
-        self._admin.hang_up()
-        self._server.should_exit = True
+        else:
+            self._close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -265,3 +122,126 @@ class LocalElector:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    # --- replicas and elections -----------------------------------------------------------
+
+    def add_replica(self, name: str) -> SidecarServer:
+        """Add a replica, and start its sidecar; the oldest live replica leads.
+
+        Start the replica's process with the ``environ`` of the sidecar that is returned.
+        Raises ValueError if a live replica has this name.
+        """
+        return self._call(lambda: self._cluster.add_replica(name))
+
+    def remove_replica(self, name: str) -> None:
+        """A replica's process is gone. If it led, the next oldest leads. Idempotent."""
+        self._run(lambda: self._cluster.remove_replica(name))
+
+    def set_process_hooks(
+        self,
+        *,
+        freeze: ProcessHook | None = None,
+        thaw: ProcessHook | None = None,
+        kill: ProcessHook | None = None,
+    ) -> None:
+        """How to stop (SIGSTOP), continue and kill a replica's process, by its name.
+
+        They are called on a worker thread and may call any method here. Without ``kill``
+        the replica is removed; without ``freeze`` and ``thaw`` replicas cannot be frozen.
+        """
+        hooks = ProcessHooks(freeze, thaw, kill)
+        self._run(lambda: setattr(self._cluster, "hooks", hooks))
+
+    def elect(self, name: str) -> None:
+        """Make ``name`` the leader; returns once the result is sent to every open stream."""
+        self._run(lambda: self._cluster.elect(name))
+
+    def follow(self, follower: Callable[[Entry], object]) -> None:
+        """Call ``follower(entry)`` for everything that happens from now on (see `History`).
+
+        It is called on the event loop's thread: it must not block or call a method here.
+        """
+        self._run(lambda: self._cluster.history.follow(follower))
+
+    # --- faults ---------------------------------------------------------------------------
+
+    def fault(
+        self, kind: str, replica: str | None = None, seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Inject a fault into one replica or all (None), for a time or until cleared (None).
+
+        Returns the fault as in ``state()["faults"]``. Raises `FaultError`.
+        """
+
+        async def inject() -> dict[str, Any]:
+            fault = await self._cluster.add_fault(kind, replica, seconds)
+            return fault.as_dict(self._cluster.history.now())
+
+        return self._call(inject)
+
+    def clear(self, kind: str | None = None, replica: str | None = None) -> int:
+        """End the faults of that kind (None: any) on that replica (None: any); how many."""
+        return self._call(lambda: self._cluster.clear_faults(kind, replica))
+
+    def state(self) -> dict[str, Any]:
+        """The state, as returned by ``GET /admin/state``."""
+        return self._run(self._cluster.state)
+
+    # --- the event loop -------------------------------------------------------------------
+
+    def _call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if not self._thread.is_alive():
+            raise RuntimeError("the local elector is not running; call start() first")
+        return asyncio.run_coroutine_threadsafe(make(), self._loop).result(CALL_TIMEOUT)
+
+    def _run(self, function: Callable[[], T]) -> T:
+        async def run() -> T:
+            return function()
+
+        return self._call(run)
+
+    def _run_loop(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        watch = asyncio.create_task(self._cluster.watch_time())
+        try:
+            await self._plain.open()
+            self._admin_socket.listen()
+            self._server = _admin_server(self._admin)
+            self._started.set_result(None)
+            await self._server.serve(sockets=[self._admin_socket])
+        finally:
+            watch.cancel()
+            self._close()
+
+    async def _end(self) -> None:
+        await self._cluster.clear_faults()
+        self._cluster.close()
+        self._admin.end_events()
+        self._server.should_exit = True
+
+    def _close(self) -> None:
+        self._cluster.close()
+        self._admin_socket.close()
+
+
+def _admin_server(admin: AdminApp) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            admin.app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+    )

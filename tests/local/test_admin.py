@@ -84,7 +84,7 @@ def test_the_token_may_be_in_the_query(local: LocalElector) -> None:
         ("/admin/elect", b" " * 20_000, "at most 16384 bytes"),
         ("/admin/fault", {"kind": "mute", "replicas": "x"}, "expected only kind, replica, seconds"),
         ("/admin/fault", {"kind": ["mute"]}, "kind: expected one of"),
-        ("/admin/fault", {"kind": "mute", "replica": {}}, "replica: expected one that lives"),
+        ("/admin/fault", {"kind": "mute", "replica": {}}, "replica: expected a live replica"),
         ("/admin/fault", {"kind": "mute", "seconds": 1e400}, "seconds: expected"),
         ("/admin/clear", {"kind": "melt"}, "kind: expected one of"),
         ("/admin/clear", {"replica": 5}, "replica: expected a name"),
@@ -165,7 +165,7 @@ def test_no_other_site_may_read_or_preflight(local: LocalElector) -> None:
     assert status == 403
 
 
-def test_the_faces_have_no_admin(local: LocalElector) -> None:
+def test_the_sidecars_have_no_admin(local: LocalElector) -> None:
     local.elect("pod-a")
     path = f"/admin/state?token={local.token}"
     with Wire(local.port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as wire:
@@ -174,8 +174,8 @@ def test_the_faces_have_no_admin(local: LocalElector) -> None:
 
 
 def test_a_key_opens_its_own_lane_and_nothing_else(local: LocalElector) -> None:
-    face = local.add_replica("pod-a")
-    url = face.environ["ELECTOR_THREAD_REPORT_URL"]
+    sidecar = local.add_replica("pod-a")
+    url = sidecar.environ["ELECTOR_THREAD_REPORT_URL"]
     path = url.removeprefix(local.admin_url)
     report = {"identity": "pod-a", "state": "leader", "leader": "pod-a", "pid": 7}
     assert call(local, "POST", path, report, token=False)[0] == 204
@@ -190,6 +190,7 @@ def test_a_key_opens_its_own_lane_and_nothing_else(local: LocalElector) -> None:
     ("report", "error"),
     [
         ([], "expected a JSON object"),
+        (3, "expected a JSON object"),
         ({"state": "boss", "pid": 1}, "state: expected one of"),
         ({"state": "leader", "leader": 5, "pid": 1}, "leader: expected"),
         ({"state": "leader", "leader": None, "pid": "1"}, "pid: expected"),

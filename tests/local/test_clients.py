@@ -1,4 +1,4 @@
-"""Other people's clients work against a face as they do against the sidecar."""
+"""Other people's clients work against a sidecar as they do against the sidecar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from elector_thread.local import Face, LocalElector
+from elector_thread.local import LocalElector, SidecarServer
 
 from ..polling import until
 
@@ -24,10 +24,10 @@ CHANGES = ["pod-b", "pod-c"]
 
 
 @pytest.fixture
-def face(local: LocalElector) -> Face:
-    face = local.add_replica("pod-a")
+def sidecar(local: LocalElector) -> SidecarServer:
+    sidecar = local.add_replica("pod-a")
     local.elect("pod-a")
-    return face
+    return sidecar
 
 
 def tool(name: str, package: str) -> str:
@@ -38,11 +38,11 @@ def tool(name: str, package: str) -> str:
     return found
 
 
-def watch(local: LocalElector, face: Face, *command: str) -> list[str]:
+def watch(local: LocalElector, sidecar: SidecarServer, *command: str) -> list[str]:
     """Run a client that asks, listens and ends by itself; two elections happen meanwhile."""
     client = subprocess.Popen(
         command,
-        env={"PATH": os.environ["PATH"], **face.environ},
+        env={"PATH": os.environ["PATH"], **sidecar.environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,7 +50,7 @@ def watch(local: LocalElector, face: Face, *command: str) -> list[str]:
     killer = threading.Timer(30, client.kill)
     killer.start()
     try:
-        until(lambda: face.streams or client.poll() is not None, "a stream", 30)
+        until(lambda: sidecar.streams or client.poll() is not None, "a stream", 30)
         for name in CHANGES:
             local.elect(name)
         out, errors = client.communicate(timeout=30)
@@ -68,16 +68,16 @@ def names(lines: list[str]) -> list[str]:
     return [json.loads(one)["name"] for one in data]
 
 
-def test_curl(local: LocalElector, face: Face) -> None:
+def test_curl(local: LocalElector, sidecar: SidecarServer) -> None:
     curl = tool("curl", "curl")
     asked = subprocess.run(
-        [curl, "-sS", "-i", face.get_url], capture_output=True, text=True, check=True, timeout=20
+        [curl, "-sS", "-i", sidecar.get_url], capture_output=True, text=True, check=True, timeout=20
     )
     head, _, body = asked.stdout.partition("\n\n")
     assert head.startswith("HTTP/1.1 200 OK\n")
     assert json.loads(body)["name"] == "pod-a"
     listener = subprocess.Popen(
-        [curl, "-sSN", face.sse_url], stdout=subprocess.PIPE, text=True, env={}
+        [curl, "-sSN", sidecar.sse_url], stdout=subprocess.PIPE, text=True, env={}
     )
     try:
         assert listener.stdout is not None
@@ -89,32 +89,32 @@ def test_curl(local: LocalElector, face: Face) -> None:
         listener.communicate()
 
 
-def test_curl_on_the_legacy_variable(face: Face) -> None:
+def test_curl_on_the_legacy_variable(sidecar: SidecarServer) -> None:
     curl = tool("curl", "curl")
-    address = face.environ["ELECTOR_PATH"]
+    address = sidecar.environ["ELECTOR_PATH"]
     asked = subprocess.run(
         [curl, "-sS", address], capture_output=True, text=True, check=True, timeout=20
     )
     assert json.loads(asked.stdout)["name"] == "pod-a"
 
 
-def test_requests(face: Face) -> None:
-    with requests.get(face.get_url, timeout=5) as answer:
+def test_requests(sidecar: SidecarServer) -> None:
+    with requests.get(sidecar.get_url, timeout=5) as answer:
         assert answer.json()["name"] == "pod-a"
 
 
-def test_node_fetch(local: LocalElector, face: Face) -> None:
-    lines = watch(local, face, tool("node", "nodejs"), str(CLIENTS / "client.mjs"), "3")
+def test_node_fetch(local: LocalElector, sidecar: SidecarServer) -> None:
+    lines = watch(local, sidecar, tool("node", "nodejs"), str(CLIENTS / "client.mjs"), "3")
     status, _, body = lines[0].partition(" ")
     assert (status, json.loads(body)["name"]) == ("200", "pod-a")
     assert names(lines) == ["pod-a", *CHANGES]
 
 
-def test_java_http_client(local: LocalElector, face: Face) -> None:
+def test_java_http_client(local: LocalElector, sidecar: SidecarServer) -> None:
     java = tool("java", "default-jdk-headless")
     lines = watch(
         local,
-        face,
+        sidecar,
         java,
         "-Xshare:auto",
         "-XX:TieredStopAtLevel=1",
@@ -146,6 +146,6 @@ def sseclient_python(pytestconfig: pytest.Config) -> str:
     return str(python)
 
 
-def test_sseclient(local: LocalElector, face: Face, sseclient_python: str) -> None:
+def test_sseclient(local: LocalElector, sidecar: SidecarServer, sseclient_python: str) -> None:
     script = str(CLIENTS / "sseclient_example.py")
-    assert watch(local, face, sseclient_python, script, "3") == ["pod-a", *CHANGES]
+    assert watch(local, sidecar, sseclient_python, script, "3") == ["pod-a", *CHANGES]

@@ -9,19 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from elector_thread.local import LocalElector
-from elector_thread.local.face import bound
+from elector_thread.local.sidecar_server import bind_socket
 
 from ..polling import until
 from .tools import leader_at, stream
 
 
 def test_the_oldest_leads_until_it_is_gone(local: LocalElector) -> None:
-    faces = {name: local.add_replica(name) for name in ("pod-a", "pod-b", "pod-c")}
-    assert {leader_at(face.port) for face in faces.values()} == {"pod-a"}
+    sidecars = {name: local.add_replica(name) for name in ("pod-a", "pod-b", "pod-c")}
+    assert {leader_at(sidecar.port) for sidecar in sidecars.values()} == {"pod-a"}
     local.remove_replica("pod-b")
     assert leader_at(local.port) == "pod-a"
     local.remove_replica("pod-a")
-    assert leader_at(faces["pod-c"].port) == "pod-c"
+    assert leader_at(sidecars["pod-c"].port) == "pod-c"
 
 
 def test_who_comes_later_does_not_lead(local: LocalElector) -> None:
@@ -30,7 +30,7 @@ def test_who_comes_later_does_not_lead(local: LocalElector) -> None:
     assert leader_at(late.port) == "pod-b"
 
 
-def test_each_replica_has_a_face_of_its_own(local: LocalElector) -> None:
+def test_each_replica_has_a_sidecar_of_its_own(local: LocalElector) -> None:
     a, b = local.add_replica("pod-a"), local.add_replica("pod-b")
     assert len({a.port, b.port, local.port, local.admin_port}) == 4
     assert a.environ["ELECTOR_GET_URL"] == f"http://localhost:{a.port}/"
@@ -53,12 +53,12 @@ def test_the_last_name_is_remembered_when_nobody_is_left(local: LocalElector) ->
 def test_a_failover_may_take_its_time() -> None:
     with LocalElector(failover_delay=0.3) as slow:
         slow.add_replica("pod-a")
-        face = slow.add_replica("pod-b")
-        with stream(face.port) as wire:
+        sidecar = slow.add_replica("pod-b")
+        with stream(sidecar.port) as wire:
             wire.event()
             slow.remove_replica("pod-a")
             assert slow.state()["leader"] is None
-            assert leader_at(face.port) == "pod-a"
+            assert leader_at(sidecar.port) == "pod-a"
             assert wire.event()["name"] == "pod-b"
         assert slow.state()["leader"] == "pod-b"
 
@@ -92,13 +92,13 @@ def test_who_is_gone_takes_its_faults_along_and_no_others(local: LocalElector) -
     local.fault("empty", "pod-b")
     local.remove_replica("pod-b")
     assert [fault["replica"] for fault in local.state()["faults"]] == ["pod-a"]
-    face = local.add_replica("pod-b")
-    assert leader_at(face.port) == "pod-a"
+    sidecar = local.add_replica("pod-b")
+    assert leader_at(sidecar.port) == "pod-a"
 
 
 def test_removing_is_idempotent_and_adding_is_not(local: LocalElector) -> None:
     local.add_replica("pod-a")
-    with pytest.raises(ValueError, match="pod-a lives already"):
+    with pytest.raises(ValueError, match="pod-a already exists"):
         local.add_replica("pod-a")
     local.remove_replica("pod-a")
     local.remove_replica("pod-a")
@@ -115,7 +115,7 @@ def test_a_name_may_come_back(local: LocalElector) -> None:
 def test_many_threads_at_once(local: LocalElector) -> None:
     names = [f"pod-{number}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        ports = [face.port for face in pool.map(local.add_replica, names)]
+        ports = [sidecar.port for sidecar in pool.map(local.add_replica, names)]
         assert len(set(ports)) == len(names)
         list(pool.map(local.elect, names))
         list(pool.map(local.remove_replica, names))
@@ -132,10 +132,10 @@ def test_who_follows_is_told_of_everything(local: LocalElector) -> None:
 
 
 def test_the_state_counts(local: LocalElector) -> None:
-    face = local.add_replica("pod-a")
-    leader_at(face.port)
-    leader_at(face.port)
-    with stream(face.port):
+    sidecar = local.add_replica("pod-a")
+    leader_at(sidecar.port)
+    leader_at(sidecar.port)
+    with stream(sidecar.port):
         (replica,) = (r for r in local.state()["replicas"] if r["alive"])
         assert (replica["gets"], replica["streams"]) == (2, 1)
     until(lambda: local.state()["streams"] == 0, "the stream's end")
@@ -155,12 +155,12 @@ def test_a_taken_port_is_told(local: LocalElector) -> None:
 
 def test_a_port_that_somebody_took_before_the_start_is_told() -> None:
     elector = LocalElector()
-    with bound(elector.port) as somebody:  # possible as long as neither listens
+    with bind_socket(elector.port) as somebody:  # possible as long as neither listens
         somebody.listen()
         with pytest.raises(OSError, match="in use"):
             elector.start()
     for port in (elector.port, elector.admin_port):
-        bound(port).close()
+        bind_socket(port).close()
     elector.stop()
 
 

@@ -7,12 +7,12 @@ import socket
 
 import pytest
 
-from elector_thread.local import Face, FaultError, LocalElector
+from elector_thread.local import FaultError, LocalElector, SidecarServer
 
 from ..polling import until
 from .tools import GET, Wire, get, leader_at, stream
 
-Pair = tuple[LocalElector, Face, Face]
+Pair = tuple[LocalElector, SidecarServer, SidecarServer]
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_who_connects_to_a_restarting_sidecar_hears_the_name(pair: Pair) -> None
         assert wire.event()["name"] == "pod-a"
 
 
-def test_everywhere_means_the_plain_face_too(pair: Pair) -> None:
+def test_everywhere_means_the_plain_sidecar_too(pair: Pair) -> None:
     local, a, b = pair
     local.fault("empty")
     assert [get(port)[2] for port in (local.port, a.port, b.port)] == [b"{}"] * 3
@@ -171,7 +171,7 @@ def test_a_fault_ends_by_itself(pair: Pair) -> None:
     assert leader_at(a.port) == "pod-a"
 
 
-def test_two_faults_on_one_face_end_one_by_one(pair: Pair) -> None:
+def test_two_faults_on_one_sidecar_end_one_by_one(pair: Pair) -> None:
     local, a, _ = pair
     local.fault("hang", "pod-a")
     local.fault("empty")
@@ -292,7 +292,7 @@ def test_a_freeze_ends_even_if_nobody_can_thaw_any_more(pair: Pair) -> None:
 
 
 def test_nobody_lives_to_be_killed(local: LocalElector) -> None:
-    with pytest.raises(FaultError, match="replica: expected one to kill, but none lives"):
+    with pytest.raises(FaultError, match="replica: expected a replica to kill, but none is alive"):
         local.fault("kill")
 
 
@@ -312,13 +312,13 @@ def test_a_hook_that_fails_says_so(pair: Pair) -> None:
     ("kind", "replica", "seconds", "message"),
     [
         ("melt", None, None, "kind: expected one of hang, .*; got 'melt'"),
-        ("mute", "pod-x", None, r"replica: expected one that lives \(pod-a, pod-b\), got 'pod-x'"),
+        ("mute", "pod-x", None, r"replica: expected a live replica \(pod-a, pod-b\), got 'pod-x'"),
         ("mute", None, 0, "seconds: expected more than 0"),
         ("mute", None, float("nan"), "seconds: expected more than 0"),
         ("mute", None, True, "seconds: expected a number"),
         ("mute", None, "3", "seconds: expected a number"),
-        ("kill", "pod-a", 3, "kill happens once"),
-        ("split", None, None, "split means nothing for all"),
+        ("kill", "pod-a", 3, "seconds: kill takes no duration"),
+        ("split", None, None, "split applies to one replica only"),
         ("freeze", None, None, "has started none"),
     ],
 )

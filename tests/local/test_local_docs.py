@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elector_thread.local.faults import Kind
+from elector_thread.local.faults import FaultKind
 
 TEXT = (Path(__file__).parents[2] / "docs" / "local-elector.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -19,4 +19,4 @@ def test_example(example: str) -> None:
 
 
 def test_every_fault_is_explained() -> None:
-    assert re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE) == [kind.word for kind in Kind]
+    assert re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE) == [kind.word for kind in FaultKind]

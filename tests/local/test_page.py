@@ -1,4 +1,4 @@
-"""The page in a real browser: what people see, press and hear read out."""
+"""The page in a real browser: what it shows, its controls and its accessibility."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def tab(browser: Browser, running: LocalElector) -> Iterator[tuple[Page, list[str]]]:
-    """The page, opened once, and whatever the browser complains of."""
+    """The page, opened once, and what the browser logs."""
     complaints: list[str] = []
     page = browser.new_page()
     page.set_default_timeout(PATIENCE)
@@ -64,11 +64,11 @@ def tab(browser: Browser, running: LocalElector) -> Iterator[tuple[Page, list[st
 
 @pytest.fixture
 def page(tab: tuple[Page, list[str]], local: LocalElector) -> Iterator[Page]:
-    """The page, showing a local elector where nothing goes on. No complaint is tolerated."""
+    """The page of an idle local elector. Fails if the browser logs an error."""
     page, complaints = tab
     page.set_viewport_size({"width": 1100, "height": 900})
-    expect(page.locator("#link")).to_have_text("live")
-    expect(page.locator("#leader")).to_have_text("nobody")
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#leader")).to_have_text("none")
     yield page
     refusals = "400 (Bad Request)"  # the page tells them in its own words
     told = [text for text in complaints if refusals not in text]
@@ -123,18 +123,18 @@ def test_elect_freeze_split_and_kill_show_in_the_lanes(
     expect(page.locator(f"{b} small")).to_have_text("leader")
     expect(page.locator(f"{a} small")).to_have_text("follower")
 
-    page.get_by_label("Where").select_option("pod-b")
-    page.get_by_label("How long").select_option("")
+    page.get_by_label("Target").select_option("pod-b")
+    page.get_by_label("Duration").select_option("")
     page.get_by_role("button", name="Isolate replica").click()
     expect(page.get_by_role("alert")).to_have_text(
-        "2 claim to lead: pod-a, pod-b; pod-a was elected"
+        "pod-a and pod-b claim to be the leader; the elected leader is pod-a"
     )
     expect(page.locator(f"{b} small")).to_have_text("⚠ leader, disagrees")
     expect(page.locator(f"{b} .seg.conflict")).not_to_have_count(0)
     expect(page.get_by_role("row", name=re.compile("pod-b"))).to_contain_text("isolated")
     expect(page.locator("#faults li")).to_have_text(re.compile("Isolate replica – pod-b"))
     page.get_by_role("button", name="End Isolate replica, pod-b").click()
-    expect(page.locator("#discord")).to_be_hidden()
+    expect(page.locator("#disagreement")).to_be_hidden()
     expect(page.locator(f"{b} small")).to_have_text("follower")
 
     page.get_by_role("button", name="Freeze replica").click()
@@ -153,9 +153,9 @@ def test_elect_freeze_split_and_kill_show_in_the_lanes(
 def test_every_fault_has_a_button_that_makes_it(page: Page, local: LocalElector) -> None:
     local.add_replica("pod-a")
     local.set_process_hooks(freeze=lambda _: None, thaw=lambda _: None)
-    expect(page.get_by_label("Where")).to_contain_text("pod-a")
-    page.get_by_label("Where").select_option("pod-a")
-    page.get_by_label("How long").select_option("300")
+    expect(page.get_by_label("Target")).to_contain_text("pod-a")
+    page.get_by_label("Target").select_option("pod-a")
+    page.get_by_label("Duration").select_option("300")
     buttons = page.locator("#kinds button")
     expect(buttons).to_have_count(13)
     kinds = [button.get_attribute("data-kind") for button in buttons.all()]
@@ -176,11 +176,11 @@ def test_by_keyboard_alone(page: Page, local: LocalElector) -> None:
     expect(page.get_by_role("link", name="Skip to the replicas")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(page.get_by_label("Elect any name")).to_be_focused()
+    expect(page.get_by_label("Elect by name")).to_be_focused()
     page.keyboard.type("pod-k")
     page.keyboard.press("Enter")
     expect(page.locator("#leader")).to_have_text("pod-k")
-    mute = page.locator("#kinds").get_by_role("button", name="Go mute")
+    mute = page.locator("#kinds").get_by_role("button", name="Mute streams")
     mute.focus()
     page.keyboard.press("Space")
     expect(page.locator("#faults li")).to_have_count(1)
@@ -196,9 +196,9 @@ def test_a_screen_reader_hears_changes_and_can_read_the_state(
     log = page.get_by_role("log")
     expect(log).to_have_attribute("aria-live", "polite")
     local.fault("mute", seconds=60)
-    expect(log).to_contain_text("Fault: Go mute, everywhere, for 60 s")
-    expect(page.get_by_role("columnheader", name="Takes for leader")).to_be_attached()
-    expect(page.get_by_role("row", name=re.compile("pod-a"))).to_contain_text("does not report")
+    expect(log).to_contain_text("Fault began: Mute streams, all, for 60 s")
+    expect(page.get_by_role("columnheader", name="Leader it knows")).to_be_attached()
+    expect(page.get_by_role("row", name=re.compile("pod-a"))).to_contain_text("no reports")
     unnamed = page.evaluate(
         """[...document.querySelectorAll("button, input, select")].filter(
             (one) => !(one.ariaLabel || one.labels?.length || one.textContent.trim())).length"""
@@ -206,12 +206,41 @@ def test_a_screen_reader_hears_changes_and_can_read_the_state(
     assert unnamed == 0
 
 
-def test_what_is_refused_is_told(page: Page, local: LocalElector) -> None:
-    expect(page.get_by_role("button", name="Isolate replica")).to_be_disabled()
+def test_a_refusal_is_shown(page: Page, local: LocalElector) -> None:
+    page.get_by_label("Elect by name").fill("\u200b")
+    page.get_by_role("button", name="Elect", exact=True).click()
+    expect(page.locator("#problem")).to_contain_text("name: expected the name of a replica")
+
+
+@pytest.mark.parametrize(
+    ("button", "kind"), [("Kill replica", "kill"), ("Isolate replica", "split")]
+)
+def test_what_hits_one_replica_asks_for_it(
+    page: Page, local: LocalElector, button: str, kind: str
+) -> None:
+    page.reload()  # no target is chosen
+    on_page = page.locator("#kinds").get_by_role("button", name=button)
+    expect(on_page).to_be_disabled()
     local.add_replica("pod-a")
-    expect(page.get_by_role("button", name="Isolate replica")).to_be_enabled()
-    page.get_by_role("button", name="Isolate replica").click()
-    expect(page.locator("#problem")).to_contain_text("split means nothing for all")
+    local.add_replica("pod-b")
+    expect(on_page).to_be_enabled()
+    entries: list[dict[str, object]] = []
+    local.follow(entries.append)
+
+    dialog = page.get_by_role("dialog", name=button)
+    on_page.click()
+    dialog.get_by_role("button", name="Cancel").click()
+    on_page.click()
+    page.keyboard.press("Escape")
+    on_page.click()
+    dialog.get_by_role("button", name=button).click()
+    expect(dialog).to_be_visible()  # no replica is chosen by default
+    dialog.get_by_label("Replica").select_option("pod-b")
+    dialog.get_by_role("button", name=button).click()
+    expect(dialog).to_be_hidden()
+    until(lambda: [entry for entry in entries if entry["what"] == "fault"], "the fault")
+    hit = [(entry["fault"], entry["replica"]) for entry in entries if entry["what"] == "fault"]
+    assert hit == [(kind, "pod-b")]
 
 
 def test_fits_and_can_be_read(page: Page, local: LocalElector) -> None:
@@ -225,6 +254,42 @@ def test_fits_and_can_be_read(page: Page, local: LocalElector) -> None:
             page.emulate_media(color_scheme=scheme)
             page.get_by_role("button", name="Kill replica").hover()  # a colour of its own
             assert page.evaluate(CONTRASTS) == []
+
+
+def test_labels_in_the_timeline_do_not_overlap(page: Page, local: LocalElector) -> None:
+    for name in ("app-6d4c8f9b7-x2k9p", "app-6d4c8f9b7-m4qzt"):
+        local.add_replica(name)
+        local.fault("error", seconds=30)
+        for kind in ("mute", "garbage", "empty"):
+            local.fault(kind, name, seconds=30)
+        local.elect(name)
+    local.fault("kill", "app-6d4c8f9b7-m4qzt")
+    expect(page.locator(f"{lane(page, 'app-6d4c8f9b7-m4qzt')} small")).to_have_text("gone")
+    for width in (375, 1100):
+        page.set_viewport_size({"width": width, "height": 800})
+        for span in ("30", "120", "600"):
+            page.locator(f"input[name=span][value='{span}']").check(force=True)
+            assert page.evaluate(OVERLAPS) == []
+
+
+OVERLAPS = """
+() => {
+  const bad = [];
+  for (const lane of document.querySelectorAll(".lane svg, .lane-name, .numbers, .legend")) {
+    const texts = [...lane.querySelectorAll("text, span, small, dt, li")]
+      .map((element) => [element.textContent, element.getBoundingClientRect()])
+      .filter(([words, box]) => words && box.width);
+    texts.forEach(([words, a], place) => {
+      for (const [others, b] of texts.slice(place + 1)) {
+        const beside = a.right <= b.left || b.right <= a.left;
+        const above = a.bottom <= b.top || b.bottom <= a.top;
+        if (!beside && !above) bad.push(`${words} / ${others}`);
+      }
+    });
+  }
+  return bad;
+}
+"""
 
 
 CONTRASTS = """
@@ -260,17 +325,17 @@ def test_comes_back_when_the_connection_does(browser: Browser) -> None:
         context = browser.new_context()
         page = context.new_page()
         page.goto(first.ui_url)
-        expect(page.locator("#link")).to_have_text("live")
-    expect(page.locator("#link")).to_have_text("lost, trying again")
+        expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#connection")).to_have_text("disconnected; retrying")
     context.close()
 
 
 def test_a_browsers_event_source(browser: Browser, local: LocalElector) -> None:
-    face = local.add_replica("pod-a")
+    sidecar = local.add_replica("pod-a")
     local.elect("pod-a")
     context = browser.new_context()
     page = context.new_page()
-    page.goto(face.get_url)
+    page.goto(sidecar.get_url)
     page.evaluate("""() => {
       window.names = [];
       new EventSource("/sse").onmessage = (event) => names.push(JSON.parse(event.data).name);

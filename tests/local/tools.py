@@ -12,7 +12,7 @@ PATIENCE = 8.0
 
 
 class Wire:
-    """A bare socket to a face."""
+    """A raw socket to a sidecar."""
 
     def __init__(self, port: int, sent: bytes = b"") -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)

@@ -1,22 +1,22 @@
-// What happened, folded into lanes, and the lanes drawn as SVG.
-// Owns no connection and no control; knows time only as seconds that it is given.
+// Collects the events of the local elector and draws them as lanes of an SVG timeline.
+// All times are seconds since the local elector's start.
 
 const SVG = "http://www.w3.org/2000/svg";
-const STRIP = 15;  // the lower part of a lane, where its faults are
+const STRIP = 21;  // height of the lower part of a lane, which shows its faults
 const STEPS = { 30: 10, 120: 30, 600: 120 };  // seconds shown: seconds between two marks
 const WORDS = { leader: "leader", follower: "follower", unknown: "unknown", silent: "silent" };
 
-// The record of the local elector, entry by entry.
-export class Record {
-  truth = [];          // {from, to, leader}
+// The events, grouped by what they are about.
+export class Timeline {
+  elections = [];          // {from, to, leader}
   replicas = new Map();  // name -> {from, to, views: [{from, to, state, leader}]}
   faults = new Map();  // id -> {from, to, fault, replica}
-  discords = [];       // {from, to, text, replicas}
+  disagreements = [];  // {from, to, text, replicas}
 
   add(entry) {
     const { t, what, replica } = entry;
     const lane = this.replicas.get(replica);
-    if (what === "truth") turn(this.truth, t, { leader: entry.leader });
+    if (what === "truth") turn(this.elections, t, { leader: entry.leader });
     if (what === "joined") this.replicas.set(replica, { from: t, to: null, views: [] });
     if (what === "view" && lane) turn(lane.views, t, { state: entry.state, leader: entry.leader });
     if (what === "gone" && lane) { lane.to = t; turn(lane.views, t, null); }
@@ -24,13 +24,13 @@ export class Record {
       this.faults.set(entry.id, { from: t, to: null, fault: entry.fault, replica });
     }
     if (what === "cleared" && this.faults.has(entry.id)) this.faults.get(entry.id).to = t;
-    if (what === "discord") {
+    if (what === "disagreement") {
       const { text, replicas } = entry;
-      turn(this.discords, text ? entry.since ?? t : t, text ? { text, replicas } : null);
+      turn(this.disagreements, text ? entry.since ?? t : t, text ? { text, replicas } : null);
     }
   }
 
-  // Forget what no window shows any more.
+  // Remove what ended before the longest time span.
   forget(before) {
     const over = (item) => item.to !== null && item.to < before;
     for (const [name, lane] of this.replicas) {
@@ -38,23 +38,24 @@ export class Record {
       else lane.views = lane.views.filter((view) => !over(view));
     }
     for (const [id, fault] of this.faults) if (over(fault)) this.faults.delete(id);
-    this.truth = this.truth.filter((item) => !over(item));
-    this.discords = this.discords.filter((item) => !over(item));
+    this.elections = this.elections.filter((item) => !over(item));
+    this.disagreements = this.disagreements.filter((item) => !over(item));
   }
 
-  since() {  // since when the present leader leads
-    return this.truth.at(-1)?.from ?? null;
+  leaderSince() {  // null without a leader
+    const latest = this.elections.at(-1);
+    return latest?.leader ? latest.from : null;
   }
 }
 
-// One thing ends where the next one begins.
+// Ends the last item and begins the next one.
 function turn(list, at, next) {
   const last = list.at(-1);
   if (last && last.to === null) last.to = at;
   if (next) list.push({ from: at, to: null, ...next });
 }
 
-// Draws a record into an element; keeps one row per lane, so that nothing flickers.
+// Draws a timeline into an element. Rows are kept from drawing to drawing.
 export class Lanes {
   constructor(element, labels) {
     this.element = element;
@@ -62,17 +63,17 @@ export class Lanes {
     this.rows = new Map();
   }
 
-  draw(record, now, span) {
+  draw(timeline, now, span) {
     const view = { now, from: now - span, span };
-    const names = [...record.replicas].filter(([, lane]) => (lane.to ?? now) > view.from);
-    const wanted = ["truth", ...names.map(([name]) => `replica ${name}`), "axis"];
+    const names = [...timeline.replicas].filter(([, lane]) => (lane.to ?? now) > view.from);
+    const wanted = ["election", ...names.map(([name]) => `replica ${name}`), "axis"];
     for (const [key, row] of this.rows) {
       if (!wanted.includes(key)) { row.element.remove(); this.rows.delete(key); }
     }
     wanted.forEach((key, place) => this.row(key, place));
-    this.truth(this.rows.get("truth"), record, view);
+    this.election(this.rows.get("election"), timeline, view);
     for (const [name, lane] of names) {
-      this.replica(this.rows.get(`replica ${name}`), name, lane, record, view);
+      this.replica(this.rows.get(`replica ${name}`), name, lane, timeline, view);
     }
     this.axis(this.rows.get("axis"), view);
   }
@@ -81,7 +82,7 @@ export class Lanes {
     let row = this.rows.get(key);
     if (!row) {
       const element = document.createElement("div");
-      element.className = `lane ${key === "truth" ? "truth-lane" : key === "axis" ? "axis" : ""}`;
+      element.className = `lane ${key === "election" ? "election-lane" : key === "axis" ? "axis" : ""}`;
       const name = document.createElement("div");
       name.className = "lane-name";
       const note = document.createElement("small");
@@ -96,56 +97,57 @@ export class Lanes {
     if (there !== row.element) this.element.insertBefore(row.element, there ?? null);
   }
 
-  truth(row, record, view) {
+  election(row, timeline, view) {
     const pen = new Pen(row.svg, view);
     let tone = 0;
-    record.truth.forEach((item, place) => {
-      if (place && item.leader !== record.truth[place - 1].leader) tone = 1 - tone;
-      const kind = item.leader ? (tone ? "truth-b" : "truth-a") : "nobody";
-      const on = item.leader ? "on-truth" : "on-nobody";
-      pen.segment(item, kind, item.leader ?? "nobody", on);
+    timeline.elections.forEach((item, place) => {
+      if (place && item.leader !== timeline.elections[place - 1].leader) tone = 1 - tone;
+      const kind = item.leader ? (tone ? "elected-b" : "elected-a") : "no-leader";
+      const on = item.leader ? "on-elected" : "on-no-leader";
+      pen.segment(item, kind, item.leader ?? "no leader", on);
     });
-    this.flags(pen, record, null);
+    this.flags(pen, timeline, null);
     pen.done();
-    write(row.label, "Truth");
-    write(row.note, "whom the cluster elected");
+    write(row.label, "Elected leader");
+    write(row.note, "");
   }
 
-  replica(row, name, lane, record, view) {
+  replica(row, name, lane, timeline, view) {
     const pen = new Pen(row.svg, view);
-    const discords = record.discords.filter((item) => item.replicas.includes(name));
+    const disagreements = timeline.disagreements.filter((item) => item.replicas.includes(name));
     for (const item of lane.views) pen.segment(item, item.state, WORDS[item.state] ?? "", `on-${item.state}`);
     for (const item of lane.views.filter((view) => view.state === "leader")) {
-      for (const clash of discords) {
+      for (const clash of disagreements) {
         const from = Math.max(item.from, clash.from);
         const to = Math.min(item.to ?? view.now, clash.to ?? view.now);
         if (to > from) pen.segment({ from, to }, "conflict", "⚠ disagrees", "on-conflict");
       }
     }
-    if (!lane.views.length) pen.text(view.from, "does not report", "on-unknown");
+    if (!lane.views.length) pen.text(view.from, "no reports", "on-unknown");
     pen.edge(lane.from, "born");
     if (lane.to !== null) { pen.edge(lane.to, "end"); pen.text(lane.to, "gone", "on-unknown"); }
-    this.flags(pen, record, name);
+    this.flags(pen, timeline, name);
     pen.done();
-    const state = lane.to !== null ? "gone" : lane.views.at(-1)?.state ?? "does not report";
-    const clash = discords.some((item) => item.to === null);
+    const state = lane.to !== null ? "gone" : lane.views.at(-1)?.state ?? "no reports";
+    const clash = disagreements.some((item) => item.to === null);
     write(row.label, name);
     write(row.note, clash ? `⚠ ${state}, disagrees` : state);
     row.note.classList.toggle("bad", clash);
   }
 
-  // Faults as marks: on the replica they hit, or on the truth's lane and all others.
-  flags(pen, record, name) {
-    const faults = [...record.faults.values()];
-    if (name) for (const item of faults.filter((one) => one.replica === null)) pen.fault(item, "");
-    for (const item of faults.filter((one) => one.replica === name)) {
-      pen.fault(item, this.labels.get(item.fault) ?? item.fault);
-    }
+  // A fault of one replica is named in its lane, one of all replicas in the first lane.
+  flags(pen, timeline, name) {
+    const faults = [...timeline.faults.values()];
+    if (name) for (const item of faults.filter((one) => one.replica === null)) pen.line(item);
+    const own = faults.filter((one) => one.replica === name);
+    pen.bars(own.map((item) => ({ ...item, words: this.labels.get(item.fault) ?? item.fault })));
   }
 
   axis(row, view) {
     const pen = new Pen(row.svg, view);
-    for (let back = view.span; back >= 0; back -= STEPS[view.span]) {
+    const marks = view.span / STEPS[view.span];
+    const step = STEPS[view.span] * (pen.width / marks < 80 ? 2 : 1);  // 80 px: room for a mark
+    for (let back = 0; back <= view.span; back += step) {
       const words = back === 0 ? "now" : back > 120 ? `−${back / 60} min` : `−${back} s`;
       const anchor = back === view.span ? "start" : back === 0 ? "end" : "middle";
       pen.add("text", { x: pen.width * (1 - back / view.span), y: 13, "text-anchor": anchor, class: "tick" }, words);
@@ -154,7 +156,7 @@ export class Lanes {
   }
 }
 
-// Collects the shapes of one lane, then puts them in at once.
+// Collects the shapes of one lane and shows them together.
 class Pen {
   constructor(svg, view) {
     this.svg = svg;
@@ -198,23 +200,51 @@ class Pen {
     this.add("line", { x1: x, x2: x, y1: 0, y2: this.height, class: kind });
   }
 
-  fault(item, words) {
+  line(item) {  // a thin line above the bars
+    const { x, width } = this.extent(item);
+    if (width) this.add("rect", { x, y: this.height + 2, width, height: 3, rx: 2, class: "fault-bar" });
+  }
+
+  // Bars with their names. A name goes inside its bar, to the left or to the right, wherever
+  // it overlaps nothing; if there is no room, the list of events still has it.
+  bars(items) {
+    const bars = items.map((item) => ({ ...this.extent(item), words: item.words })).filter((bar) => bar.width);
+    const y = this.height + 7;
+    for (const { x, width } of bars) this.add("rect", { x, y, width, height: 13, rx: 2, class: "fault-bar" });
+    const names = [];
+    for (const bar of bars.reverse()) {  // the newest first
+      const others = bars.filter((other) => other !== bar).map(({ x, width }) => ({ from: x, to: x + width }));
+      const name = this.places(bar).find((place) =>
+        !overlaps(place, names) && (place.style === "flag" || !overlaps(place, others)));
+      if (!name) continue;
+      names.push(name);
+      this.add("text", { x: name.from + 4, y: y + 10, class: name.style }, bar.words);
+    }
+  }
+
+  places({ x, width, words }) {
+    const room = words.length * 6.4 + 11;
+    const places = [
+      { from: x - room, to: x, style: "flag beside" },
+      { from: x + width, to: x + width + room, style: "flag beside" },
+    ];
+    if (width > room) places.unshift({ from: x, to: x + room, style: "flag" });
+    return places.filter((place) => place.from >= 0 && place.to <= this.width);
+  }
+
+  extent(item) {  // no width if it is over before the time span
     const to = item.to ?? this.view.now;
-    if (to < this.view.from) return;
     const x = this.x(item.from);
-    const width = Math.max(3, this.x(to) - x);
-    const top = this.height + (words ? 2 : 7);
-    this.add("rect", { x, y: top, width, height: words ? 13 : 3, rx: 2, class: "fault-bar" });
-    if (!words) return;
-    const room = words.length * 6.4 + 8;
-    if (width > room) this.add("text", { x: x + 5, y: top + 10, class: "flag" }, words);
-    else if (x > room) this.add("text", { x: x - 4, y: top + 10, "text-anchor": "end", class: "flag beside" }, words);
-    else this.add("text", { x: x + width + 4, y: top + 10, class: "flag beside" }, words);
+    return { x, width: to < this.view.from ? 0 : Math.max(3, this.x(to) - x) };
   }
 
   done() {
     this.svg.replaceChildren(...this.shapes);
   }
+}
+
+function overlaps(place, others) {
+  return others.some((other) => other.from < place.to && place.from < other.to);
 }
 
 export function write(element, text) {

@@ -1,23 +1,23 @@
-// The page of the local elector: listens to /admin/events, shows it, and sends what is asked.
-// Elements are changed in place, never rebuilt, so that the keyboard's focus stays where it is.
+// The page of the local elector: shows the events of /admin/events and sends commands.
+// Elements are updated in place, so that the keyboard focus stays where it is.
 
-import { Lanes, Record, write } from "/ui/lanes.js";
+import { Lanes, Timeline, write } from "/ui/lanes.js";
 
 const token = new URLSearchParams(location.search).get("token") ?? "";
 const $ = (id) => document.getElementById(id);
 const LONGEST_SPAN = 600;
 const LOG_LINES = 200;
 
-const record = new Record();
-const labels = new Map();
+const timeline = new Timeline();
+const labels = new Map();  // kind of fault -> its label
 const lanes = new Lanes($("lanes"), labels);
 const rows = new Map();   // replica -> its row in the table
 const marks = new Map();  // fault id -> its line in the list of faults
 let state = null;
-let clock = null;         // the server's seconds minus ours
-let shownBefore = 0;      // the newest entry that is shown
+let clock = null;         // seconds of the server minus seconds of the browser
+let newest = 0;           // number of the newest entry that is shown
 
-// --- talking to the local elector ---------------------------------------------------
+// --- requests and events ------------------------------------------------------------
 
 async function send(what, given) {
   let problem = "";
@@ -29,7 +29,7 @@ async function send(what, given) {
     });
     if (!response.ok) problem = (await response.json()).error ?? `HTTP ${response.status}`;
   } catch {
-    problem = "the local elector does not answer";
+    problem = "No answer from the local elector.";
   }
   $("problem").hidden = !problem;
   write($("problem"), problem);
@@ -37,33 +37,33 @@ async function send(what, given) {
 
 function listen() {
   const source = new EventSource(`/admin/events?token=${encodeURIComponent(token)}`);
-  source.addEventListener("open", () => link("live", "live"));
+  source.addEventListener("open", () => showConnection("live", "live"));
   source.addEventListener("error", () => {
-    const over = source.readyState === EventSource.CLOSED;  // another one is there, or the token is old
-    link("lost", over ? "ended; open the new address" : "lost, trying again");
+    const refused = source.readyState === EventSource.CLOSED;  // another local elector, another token
+    showConnection("lost", refused ? "stopped; open the new URL" : "disconnected; retrying");
   });
   source.addEventListener("record", (event) => take(JSON.parse(event.data)));
   source.addEventListener("state", (event) => show(JSON.parse(event.data)));
 }
 
-function link(kind, words) {
-  $("link").dataset.state = kind;
-  write($("link"), words);
+function showConnection(kind, words) {
+  $("connection").dataset.state = kind;
+  write($("connection"), words);
 }
 
 function take(entries) {
-  const fresh = entries.filter((entry) => entry.n > shownBefore);
+  const fresh = entries.filter((entry) => entry.n > newest);
   for (const entry of fresh) {
-    record.add(entry);
-    shownBefore = entry.n;
+    timeline.add(entry);
+    newest = entry.n;
   }
   $("log").prepend(...fresh.map(line).filter(Boolean).reverse());
   while ($("log").children.length > LOG_LINES) $("log").lastChild.remove();
-  // Only what comes from now on is read out.
+  // A screen reader reads new entries only.
   requestAnimationFrame(() => { $("log").setAttribute("role", "log"); $("log").setAttribute("aria-live", "polite"); });
 }
 
-// --- the record in words ------------------------------------------------------------
+// --- events in words ----------------------------------------------------------------
 
 function line(entry) {
   const [words, kind] = inWords(entry);
@@ -79,16 +79,16 @@ function line(entry) {
 }
 
 function inWords({ what, replica, leader, state: says, text, fault, seconds }) {
-  const where = replica ?? "everywhere";
+  const target = replica ?? "all";
   const name = labels.get(fault) ?? fault;
   switch (what) {
-    case "truth": return [leader ? `${leader} is elected` : "Nobody leads", "truth-line"];
+    case "truth": return [leader ? `${leader} was elected` : "No leader", "election"];
     case "joined": return [`${replica} started`];
     case "gone": return [`${replica} is gone`];
-    case "view": return [says === "silent" ? `${replica} is silent` : `${replica} says: ${says}${says === "follower" ? ` of ${leader}` : ""}`];
-    case "fault": return [`Fault: ${name}, ${where}${seconds ? `, for ${seconds} s` : ""}`, "mark"];
-    case "cleared": return [`Over: ${name}, ${where}`, "mark"];
-    case "discord": return text ? [`⚠ Disagreement: ${text}`, "bad"] : ["All agree again"];
+    case "view": return [says === "silent" ? `${replica} is silent` : `${replica} reports ${says}${says === "follower" ? ` (leader: ${leader})` : ""}`];
+    case "fault": return [`Fault began: ${name}, ${target}${seconds ? `, for ${seconds} s` : ""}`, "mark"];
+    case "cleared": return [`Fault ended: ${name}, ${target}`, "mark"];
+    case "disagreement": return text ? [`⚠ Disagreement: ${text}`, "bad"] : ["The disagreement is over"];
     default: return [""];
   }
 }
@@ -106,16 +106,16 @@ function show(fresh) {
   state = fresh;
   clock = state.now - performance.now() / 1000;
   const living = state.replicas.filter((replica) => replica.alive);
-  write($("leader"), state.leader ?? "nobody");
+  write($("leader"), state.leader ?? "none");
   $("leader").toggleAttribute("data-none", !state.leader);
-  document.title = `${state.discord ? "⚠ " : ""}${state.leader ?? "nobody"} leads · local elector`;
+  document.title = `${state.disagreement ? "⚠ " : ""}${state.leader ?? "no leader"} · local elector`;
   write($("living"), String(living.length));
   write($("streams"), String(state.streams));
   write($("fault-count"), String(state.faults.length));
-  $("discord").hidden = !state.discord;
-  write($("discord"), state.discord?.text ?? "");
+  $("disagreement").hidden = !state.disagreement;
+  write($("disagreement"), state.disagreement?.text ?? "");
   write($("plain-url"), state.plain.get_url);
-  $("nobody").hidden = state.replicas.length > 0;
+  $("no-replicas").hidden = state.replicas.length > 0;
   $("table").hidden = state.replicas.length === 0;
   showReplicas(state.replicas);
   showTargets(living.map((replica) => replica.name));
@@ -131,10 +131,10 @@ function showReplicas(replicas) {
     const says = row.querySelector(".says");
     row.classList.toggle("gone", !replica.alive);
     says.dataset.state = replica.state ?? "";
-    const clash = replica.alive && (state.discord?.replicas.includes(replica.name) ?? false);
+    const clash = replica.alive && (state.disagreement?.replicas.includes(replica.name) ?? false);
     says.toggleAttribute("data-conflict", clash);
     const more = [replica.frozen && "frozen", replica.isolated && "isolated", clash && "⚠ disagrees"].filter(Boolean);
-    write(says, [replica.alive ? replica.state ?? "does not report" : "gone", ...more].join(", "));
+    write(says, [replica.alive ? replica.state ?? "no reports" : "gone", ...more].join(", "));
     write(row.querySelector(".leads"), replica.says_leader ?? "–");
     write(row.querySelector(".age"), replica.last_report_age === null || !replica.alive ? "–" : `${replica.last_report_age.toFixed(1)} s ago`);
     write(row.querySelector(".gets"), String(replica.gets));
@@ -149,7 +149,7 @@ function newRow(name) {
   head.scope = "row";
   head.textContent = name;
   row.append(head);
-  const cells = { says: "Says", leads: "Takes for leader", age: "Last report", gets: "GETs", open: "Streams", acts: "" };
+  const cells = { says: "State", leads: "Leader it knows", age: "Last report", gets: "GETs", open: "Streams", acts: "" };
   for (const [kind, label] of Object.entries(cells)) {
     const cell = document.createElement("td");
     cell.className = kind;
@@ -188,8 +188,8 @@ function showFaults(faults) {
   for (const [id, item] of marks) if (!ids.has(id)) { item.remove(); marks.delete(id); }
   for (const fault of faults) {
     const item = marks.get(fault.id) ?? newMark(fault);
-    const left = fault.remaining === null ? "until ended" : `${Math.ceil(fault.remaining)} s left`;
-    write(item.firstChild, `${fault.label} – ${fault.replica ?? "everywhere"} – ${left}`);
+    const left = fault.remaining === null ? "until you end it" : `${Math.ceil(fault.remaining)} s left`;
+    write(item.firstChild, `${fault.label} – ${fault.replica ?? "all"} – ${left}`);
   }
   $("no-faults").hidden = faults.length > 0;
   $("clear").hidden = faults.length === 0;
@@ -197,9 +197,9 @@ function showFaults(faults) {
 
 function newMark(fault) {
   const item = document.createElement("li");
-  const where = fault.replica ?? "everywhere";
+  const target = fault.replica ?? "all";
   const act = () => send("clear", { kind: fault.kind, replica: fault.replica });
-  item.append(document.createElement("span"), button("End", `End ${fault.label}, ${where}`, act));
+  item.append(document.createElement("span"), button("End", `End ${fault.label}, ${target}`, act));
   $("faults").append(item);
   marks.set(fault.id, item);
   return item;
@@ -219,7 +219,7 @@ function offer(kinds) {
     const effect = document.createElement("small");
     effect.textContent = kind.effect;
     made.append(kind.label, effect);
-    made.addEventListener("click", () => make(kind));
+    made.addEventListener("click", () => inject(kind));
     groups.get(kind.group).append(made);
   }
 }
@@ -233,9 +233,27 @@ function newGroup(name) {
   return group;
 }
 
-function make(kind) {
+async function inject(kind) {
+  const onlyOne = kind.needs_replica || !kind.takes_seconds;  // a kill cannot be undone
+  const target = $("target").value || (onlyOne ? await chooseReplica(kind.label) : null);
+  if (onlyOne && !target) return;
   const seconds = kind.takes_seconds && $("seconds").value ? Number($("seconds").value) : null;
-  send("fault", { kind: kind.kind, replica: $("target").value || null, seconds });
+  send("fault", { kind: kind.kind, replica: target, seconds });
+}
+
+// Asks for one live replica; null if the dialog is cancelled.
+function chooseReplica(action) {
+  const dialog = $("choose");
+  const names = state.replicas.filter((replica) => replica.alive).map((replica) => replica.name);
+  $("victim").replaceChildren(new Option("choose one", ""), ...names.map((name) => new Option(name, name)));
+  write($("choose-title"), action);
+  write($("confirm"), action);
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    const answer = () => resolve(dialog.returnValue === "confirm" ? $("victim").value : null);
+    dialog.addEventListener("close", answer, { once: true });
+  });
 }
 
 $("elect").addEventListener("submit", (event) => {
@@ -249,10 +267,10 @@ $("clear").addEventListener("click", () => send("clear", {}));
 function draw() {
   if (clock === null || document.hidden) return;
   const now = clock + performance.now() / 1000;
-  record.forget(now - LONGEST_SPAN);
+  timeline.forget(now - LONGEST_SPAN);
   const span = Number(document.querySelector("input[name=span]:checked").value);
-  lanes.draw(record, now, span);
-  const since = record.since();
+  lanes.draw(timeline, now, span);
+  const since = timeline.leaderSince();
   write($("tenure"), since === null ? "–" : duration(Math.max(0, now - since)));
 }
 

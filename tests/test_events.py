@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sseclient import SSEClient
 
-from elector_thread import wire
+from elector_thread._sidecar import events as events_module
 from elector_thread._sidecar.events import (
     MAX_BARREN_BYTES,
     MAX_BYTES,
@@ -80,7 +80,7 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
     "invalid UTF-8": (b"data: \xff\xfe\n\ndata: y\n\n", [(M, "\ufffd\ufffd"), (M, "y")]),
     "UTF-8 cut by the line": (b"data: \xe2\x82\n\ndata: y\n\n", [(M, "\ufffd"), (M, "y")]),
     "NUL in data": (b"data: a\0b\n\n", [(M, "a\0b")]),
-    "separators of other trades": (
+    "line separators that are none here": (
         "data: a\u2028b\x0bc\x0cd\x1ce\x85f\n\n".encode(),
         [(M, "a\u2028b\x0bc\x0cd\x1ce\x85f")],
     ),
@@ -120,11 +120,11 @@ def test_splits_never_change_the_meaning(parts: list[bytes], cuts: list[int]) ->
 
 
 @given(st.binary(max_size=2000))
-def test_no_bytes_are_too_odd(stream: bytes) -> None:
+def test_any_bytes_can_be_read(stream: bytes) -> None:
     events(stream)
 
 
-def test_an_event_is_delivered_with_its_last_byte_and_not_later() -> None:
+def test_an_event_is_delivered_with_its_last_byte() -> None:
     """A CR that ends the blank line ends the event, though an LF may still belong to it."""
 
     def read1(_: int) -> bytes:
@@ -136,24 +136,41 @@ def test_an_event_is_delivered_with_its_last_byte_and_not_later() -> None:
     assert next(SSEClient(normalise(read1)).events()).data == "x"
 
 
-def test_more_tells_whether_another_event_is_here() -> None:
-    blocks = normalise(reader([b"data: x\n\ndata: y\n\n", b"data: z\n\n"]))
-    seen = [(next(blocks), blocks.more) for _ in range(3)]
-    assert [more for _, more in seen] == [True, False, False]
+@pytest.mark.parametrize(
+    ("received", "expected"),
+    [
+        (b"", True),
+        (b"data: x\n\n", True),
+        (b": comment\n", True),
+        (b"what: ever\n", True),
+        (b"\n\n", True),
+        (b"data: x\n\ndata: y\n\n", True),
+        (b"d", False),
+        (b"data: x\n", False),
+        (b"event: e\r\n", False),
+        (b"data: x\n\nd", False),
+        (b"\xef\xbb", False),
+    ],
+)
+def test_the_next_byte_begins_an_event_or_continues_one(received: bytes, expected: bool) -> None:
+    blocks = normalise(reader([received]))
+    for _ in blocks:
+        pass
+    assert blocks.between_events is expected
 
 
 # --- endless input -----------------------------------------------------------------------
 
 
 def endless(piece: bytes) -> Callable[[int], bytes]:
-    """A peer that never stops; fails the test long before memory would tell."""
+    """A peer that never stops; fails the test before the memory is full."""
     budget = 8 * MAX_BARREN_BYTES
 
     def read1(size: int) -> bytes:
         nonlocal budget
         part = (piece * (size // len(piece) + 1))[:size]
         budget -= len(part)
-        assert budget > 0, "read on and on"
+        assert budget > 0, "no end to the reading"
         return part
 
     return read1
@@ -167,7 +184,7 @@ def test_an_endless_event_is_refused(piece: bytes) -> None:
 
 @pytest.mark.parametrize("piece", [b": comment\n", b":\n\n", b"\n", b"\r", b"event: e\n\n"])
 def test_endless_nothing_is_refused(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MAX_BARREN_BYTES", 100_000)
+    monkeypatch.setattr(events_module, "MAX_BARREN_BYTES", 100_000)
     with pytest.raises(Malformed, match="without a single one"):
         next(normalise(endless(piece)))
 
@@ -238,7 +255,7 @@ def test_anything_else_is_malformed(body: bytes) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_no_body_is_too_odd(body: bytes | str) -> None:
+def test_any_body_is_read_or_refused(body: bytes | str) -> None:
     try:
         leader = parse_leader(body)
     except Malformed as problem:
@@ -260,7 +277,7 @@ def test_no_body_is_too_odd(body: bytes | str) -> None:
         ("x" * 200, '"' + "x" * 120 + '…"'),
     ],
 )
-def test_foreign_text_is_escaped_and_short(text: bytes | str, shown: str) -> None:
+def test_text_from_outside_is_escaped_and_short(text: bytes | str, shown: str) -> None:
     assert printable(text) == shown
 
 
