@@ -1,43 +1,58 @@
-# Three commands are all one needs: make demo, make test, make check.
-# Everything is installed into .venv; nothing outside this folder is touched.
+# The main commands are make demo, make test and make check.
+# Everything is installed into .venv; nothing outside this folder is changed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage check bench clean
+.PHONY: help demo test test-all lint coverage check bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# A stamp, not the interpreter: without a network, that one is there and pip's upgrade is not.
+# The target is a stamp file: .venv/bin/python also exists if the upgrade of pip failed.
 $(VENV)/pip.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; try: make PYTHON=python3.13 ..." >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --upgrade 'pip>=25.1'
+	@echo "creating $(VENV)..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
 	@touch $@
 
 $(VENV)/demo.done: $(VENV)/pip.done pyproject.toml
-	$(PIP) install -e '.[cli]'
+	@echo "installing elector-thread for the demo (about 20 seconds)..."
+	@$(PIP) install -e '.[cli]'
 	@touch $@
 
 $(VENV)/test.done: $(VENV)/pip.done pyproject.toml
-	$(PIP) install -e '.[cli]' --group test --group check
+	@echo "installing elector-thread and its test tools (about a minute)..."
+	@$(PIP) install -e '.[cli]' --group test --group check
+	@echo "compiling uWSGI (about a minute)..."
 	@$(PIP) install --group uwsgi >/dev/null 2>&1 \
 		|| echo "uWSGI could not be compiled (no C compiler?): its tests are left out" >&2
 	@touch $@
 
+$(VENV)/nox.done: $(VENV)/pip.done pyproject.toml
+	@echo "installing nox..."
+	@$(PIP) install --group nox
+	@touch $@
+
 $(VENV)/bench.done: $(VENV)/pip.done pyproject.toml
-	$(PIP) install -e '.[local]' --group bench
+	@echo "installing elector-thread and its benchmark tools (about 20 seconds)..."
+	@$(PIP) install -e '.[local]' --group bench
 	@touch $@
 
 demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeover (10 s)
-	@$(BIN)/python examples/demo.py || [ $$? = 141 ] # nobody reads any more: make demo | head
+	@$(BIN)/python examples/demo.py || [ $$? = 141 ] # the reader has gone, as in: make demo | head
 
-test: $(VENV)/test.done ## run the tests
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile
+test: $(VENV)/test.done ## run the tests (about 2 minutes)
+	@echo "running the tests (about 2 minutes on two cores)..."
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
+
+test-all: $(VENV)/nox.done ## run the tests on each installed Python, and with the lowest versions
+	@echo "running the tests several times (about 4 minutes each on two cores, with installation)..."
+	@$(BIN)/python -m nox
 
 lint: $(VENV)/test.done ## run ruff, mypy and import-linter
 	$(BIN)/ruff check .
@@ -45,7 +60,7 @@ lint: $(VENV)/test.done ## run ruff, mypy and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-coverage: $(VENV)/test.done ## run the tests and show which lines and branches they reach (3 min)
+coverage: $(VENV)/test.done ## run the tests and show what they cover (about 3 minutes)
 	@rm -rf $(VENV)/coverage && mkdir $(VENV)/coverage
 	$(BIN)/python -m coverage run -m pytest -q -n 3 --dist loadfile
 	@$(BIN)/python -m coverage combine -q
@@ -57,7 +72,7 @@ coverage: $(VENV)/test.done ## run the tests and show which lines and branches t
 check: lint ## run lint and the tests, as CI does
 	$(MAKE) test
 
-bench: $(VENV)/bench.done ## measure what the documentation states
+bench: $(VENV)/bench.done ## measure the figures in the documentation
 	$(BIN)/python -m benchmarks
 
 clean: ## remove .venv and caches

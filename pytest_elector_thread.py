@@ -1,8 +1,8 @@
-"""The pytest plugin of elector-thread: fixtures and a marker, imported in every pytest run.
+"""The pytest plugin of elector-thread: two fixtures and a marker.
 
-A top-level module of its own, since importing anything below `elector_thread` imports
-the whole library and requests with it. Nothing of either is imported before a test
-uses the fixtures or the marker.
+pytest imports this module in every run. It is not a part of the package `elector_thread`,
+because that would import the whole library and requests. Both are imported only when a test
+uses a fixture or the marker.
 """
 
 from __future__ import annotations
@@ -17,21 +17,19 @@ if TYPE_CHECKING:
     from elector_thread.local import LocalElector
     from elector_thread.testing import FakeElector
 
-MARKER = (
-    "leader(leading=True): every elector of this process says that it leads, or that it does not"
-)
+MARKER = "leader(leading=True): every elector of this process answers that it is the leader, or not"
 
 _exit = pytest.StashKey[Callable[[], None]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, for ``--strict-markers`` and ``--markers``."""
+    """Register the marker, for ``--strict-markers`` and ``--markers``."""
     config.addinivalue_line("markers", MARKER)
 
 
 @pytest.fixture
 def fake_elector() -> Iterator[FakeElector]:
-    """A `FakeElector` that nobody has elected yet; also the process-wide elector of this test."""
+    """A `FakeElector` before its first election; also the process-wide elector in this test."""
     from elector_thread.testing import FakeElector, use_as_default
 
     fake = FakeElector()
@@ -41,13 +39,13 @@ def fake_elector() -> Iterator[FakeElector]:
 
 @pytest.fixture
 def local_elector(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalElector]:
-    """A real elector on a loopback port, which the platform's variables point to in this test.
+    """A local elector on a loopback port; in this test, the platform's variables point to it.
 
-    The process-wide elector is made anew for this test, and stopped after it.
+    The test has its own process-wide elector, which is stopped after the test.
     """
     try:
         from elector_thread.local import LocalElector
-    except ModuleNotFoundError as error:  # the extra; told in one line
+    except ModuleNotFoundError as error:  # the extra is not installed: fail without a traceback
         pytest.fail(f"local_elector: {error}", pytrace=False)
     from elector_thread.testing import own_default_elector
 
@@ -60,7 +58,7 @@ def local_elector(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalElector]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """``@pytest.mark.leader``: in force from before the test's fixtures until after them."""
+    """``@pytest.mark.leader``: the override begins before the test's own fixtures."""
     marker = item.get_closest_marker("leader")
     if marker is None:
         return
@@ -81,7 +79,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
-    """The override ends when the test's fixtures have ended."""
+    """The override ends after the test's own fixtures."""
     try:
         return (yield)
     finally:

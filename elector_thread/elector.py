@@ -14,7 +14,7 @@ from ._state.clock import WHICH, read_clock
 from ._state.model import Snapshot, State, Status
 from ._state.rules import leader_at, state_at
 from .guard import Guard
-from .settings import SIGNATURE, Options, resolve
+from .settings import METHOD_SIGNATURE, Options, resolve
 
 __all__ = ["Elector"]
 
@@ -317,4 +317,5 @@ class Elector:
         return f"<Elector {self.identity!r} {state} at {runtime.settings.where}>"
 
 
-Elector.__signature__ = SIGNATURE  # type: ignore[attr-defined]  # `help` shows every setting
+# so that `help` shows every setting with its default
+Elector.__init__.__signature__ = METHOD_SIGNATURE  # type: ignore[attr-defined]  # of a function

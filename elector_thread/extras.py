@@ -1,4 +1,4 @@
-"""Optional packages: an error that names the extra to install."""
+"""Optional packages: the error message that names the extra to install."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["needed"]
 
 @contextmanager
 def needed(by: str, what: str, extra: str) -> Iterator[None]:
-    """Use around the imports of an optional package: if it is missing, the error names the extra.
+    """Around the imports of an optional package: say which extra installs it if it is missing.
 
     by: the module that needs it.
     what: the package's name.

@@ -26,12 +26,12 @@ __all__ = ["SKIPPED", "Guard", "Skipped"]
 if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look at these
     P = ParamSpec("P")
     R = TypeVar("R")
-    Instead = TypeVar("Instead")
-    Instead_co = TypeVar("Instead_co", covariant=True)
+    Substitute = TypeVar("Substitute")
+    Substitute_co = TypeVar("Substitute_co", covariant=True)
     Function = TypeVar("Function", bound=Callable[..., Any])
 
-    class Asked(Protocol):
-        """What the guard needs to know of an `Elector`."""
+    class ElectorLike(Protocol):
+        """What the guard needs of an `Elector`."""
 
         @property
         def is_leader(self) -> bool:
@@ -41,31 +41,31 @@ if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look a
             """Whether the leader is unknown only because no answer came yet."""
 
         def wait_for_first_answer(self, timeout: float) -> None:
-            """Wait until the leader is known; in vain only once."""
+            """Wait until the leader is known, unless an earlier wait timed out."""
 
-    class Keeping(Protocol):
-        """The decorator that raises on a non-leader: the function keeps its type."""
+    class RaisingDecorator(Protocol):
+        """A decorator that raises on a non-leader: the function keeps its type."""
 
         def __call__(self, fn: Function, /) -> Function:
             """Guard ``fn``."""
 
-    class Substituting(Protocol[Instead_co]):
-        """The decorator with a substitute, such as `SKIPPED`, which a call may return."""
+    class SubstitutingDecorator(Protocol[Substitute_co]):
+        """A decorator with a substitute, such as `SKIPPED`, which a call may return."""
 
-        @overload  # first what returns Any, which also matches the one for ``async def``
+        @overload  # first, because a function that returns Any also matches the next one
         def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
 
         @overload
         def __call__(
             self, fn: Callable[P, Coroutine[Any, Any, R]], /
-        ) -> Callable[P, Coroutine[Any, Any, R | Instead_co]]: ...
+        ) -> Callable[P, Coroutine[Any, Any, R | Substitute_co]]: ...
 
         @overload
-        def __call__(self, fn: Callable[P, R], /) -> Callable[P, R | Instead_co]: ...
+        def __call__(self, fn: Callable[P, R], /) -> Callable[P, R | Substitute_co]: ...
 
 
 class Skipped(Enum):
-    """The type of `SKIPPED`; an enum, since type checkers know that its member is the only one."""
+    """The type of `SKIPPED`. An enum: type checkers know that it has only one member."""
 
     SKIPPED = "SKIPPED"
 
@@ -79,11 +79,11 @@ class Skipped(Enum):
 
 
 SKIPPED: Final = Skipped.SKIPPED
-"""What a guarded function returns where it was not run. False in a condition."""
+"""What a guarded function returns if it was not run. False in a condition."""
 
 
 class _NotGiven(Enum):
-    """The type of `NOT_GIVEN`, the default of ``otherwise``, since None may be wanted."""
+    """The type of `NOT_GIVEN`, the default of ``otherwise``: None is a value like any other."""
 
     NOT_GIVEN = "not given"
 
@@ -94,10 +94,10 @@ NOT_GIVEN: Final = _NotGiven.NOT_GIVEN
 class Guard:
     """The decorator behind `only_on_leader`, with or without arguments."""
 
-    def __init__(self, elector: Asked | Callable[[], Asked]) -> None:
+    def __init__(self, elector: ElectorLike | Callable[[], ElectorLike]) -> None:
         self._elector = elector
 
-    @overload  # first what returns Any, as in `Substituting`
+    @overload  # first, as in `SubstitutingDecorator`
     def __call__(self, fn: Callable[P, Never], /) -> Callable[P, Any]: ...
 
     @overload
@@ -110,8 +110,8 @@ class Guard:
 
     @overload
     def __call__(
-        self, /, *, raises: Literal[True], elector: Asked | None = None, wait: float = 5.0
-    ) -> Keeping: ...
+        self, /, *, raises: Literal[True], elector: ElectorLike | None = None, wait: float = 5.0
+    ) -> RaisingDecorator: ...
 
     @overload
     def __call__(
@@ -119,42 +119,42 @@ class Guard:
         /,
         *,
         raises: bool = False,
-        elector: Asked | None = None,
+        elector: ElectorLike | None = None,
         wait: float = 5.0,
-    ) -> Substituting[Skipped]: ...
+    ) -> SubstitutingDecorator[Skipped]: ...
 
     @overload
     def __call__(
         self,
         /,
         *,
-        otherwise: Callable[..., Coroutine[Any, Any, Instead]],
+        otherwise: Callable[..., Coroutine[Any, Any, Substitute]],
         raises: Literal[False] = False,
-        elector: Asked | None = None,
+        elector: ElectorLike | None = None,
         wait: float = 5.0,
-    ) -> Substituting[Instead]: ...
+    ) -> SubstitutingDecorator[Substitute]: ...
 
     @overload
     def __call__(
         self,
         /,
         *,
-        otherwise: Callable[..., Instead],
+        otherwise: Callable[..., Substitute],
         raises: Literal[False] = False,
-        elector: Asked | None = None,
+        elector: ElectorLike | None = None,
         wait: float = 5.0,
-    ) -> Substituting[Instead]: ...
+    ) -> SubstitutingDecorator[Substitute]: ...
 
     @overload
     def __call__(
         self,
         /,
         *,
-        otherwise: Instead,
+        otherwise: Substitute,
         raises: Literal[False] = False,
-        elector: Asked | None = None,
+        elector: ElectorLike | None = None,
         wait: float = 5.0,
-    ) -> Substituting[Instead]: ...
+    ) -> SubstitutingDecorator[Substitute]: ...
 
     def __call__(
         self,
@@ -163,7 +163,7 @@ class Guard:
         *,
         otherwise: object = NOT_GIVEN,
         raises: bool = False,
-        elector: Asked | None = None,
+        elector: ElectorLike | None = None,
         wait: float = 5.0,
     ) -> Any:
         """Guard ``fn`` (a function, an ``async def`` or a method).
@@ -172,11 +172,11 @@ class Guard:
             called with the same arguments. Default: `SKIPPED`.
         raises: raise `NotLeaderError` instead.
         elector: ask this elector. Default: the process-wide one, started at the first call.
-        wait: seconds to wait, once, for the elector's first answer, so that a script that
-            has just started does not skip its job on every replica (5).
+        wait: seconds to wait, once, for the elector's first answer (5). Without it, a script
+            that has just started would skip its job on every replica.
 
-        Raises TypeError at decoration for what cannot be guarded, and for arguments that
-        exclude each other.
+        Raises TypeError, when the function is decorated, if it cannot be guarded or if the
+        arguments exclude each other.
         """
         if raises and otherwise is not NOT_GIVEN:
             raise TypeError("only_on_leader: expected either otherwise or raises=True, got both")
@@ -193,35 +193,35 @@ def _guard(
     *,
     otherwise: object,
     raises: bool,
-    elector: Asked | Callable[[], Asked],
+    elector: ElectorLike | Callable[[], ElectorLike],
     wait: float,
 ) -> Callable[..., Any]:
     _check_guardable(fn)
-    find = elector if callable(elector) else lambda: elector
-    instead = _substitute(fn, otherwise, raises)
+    get_elector = elector if callable(elector) else lambda: elector
+    substitute = _substitute(fn, otherwise, raises)
 
     if is_async(fn):
 
         @functools.wraps(fn)
         async def guarded_async(*args: Any, **kwargs: Any) -> Any:
-            if await _leads_async(find(), wait):
+            if await _leads_async(get_elector(), wait):
                 return await fn(*args, **kwargs)
-            result = instead(*args, **kwargs)
+            result = substitute(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
 
         return guarded_async
 
     @functools.wraps(fn)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if _leads(find(), wait):
+        if _leads(get_elector(), wait):
             return fn(*args, **kwargs)
-        return instead(*args, **kwargs)
+        return substitute(*args, **kwargs)
 
     return guarded
 
 
 def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Callable[..., Any]:
-    """What a call does on a non-leader."""
+    """The function that a call runs on a non-leader."""
     if raises:
         name = name_of(fn)
 
@@ -238,7 +238,7 @@ def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Call
 
 
 def _check_elector(elector: object) -> None:
-    """By what the guard needs of it: the class `Elector` is in a layer above this one."""
+    """By its methods: the class `Elector` is in a layer above this one."""
     if hasattr(elector, "may_wait_for_first_answer") and not inspect.isclass(elector):
         return
     adapter = isinstance(getattr(elector, "only_on_leader", None), Guard)
@@ -260,16 +260,16 @@ def _check_guardable(fn: object) -> None:
         )
 
 
-def _leads(elector: Asked, wait: float) -> bool:
+def _leads(elector: ElectorLike, wait: float) -> bool:
     if not elector.is_leader and elector.may_wait_for_first_answer():
         elector.wait_for_first_answer(wait)
     return elector.is_leader
 
 
-async def _leads_async(elector: Asked, wait: float) -> bool:
-    """The same without blocking the event loop."""
+async def _leads_async(elector: ElectorLike, wait: float) -> bool:
+    """See `_leads`; does not block the event loop."""
     if not elector.is_leader and elector.may_wait_for_first_answer():
-        import asyncio  # takes a fifth of our whole import time, and only async code needs it
+        import asyncio  # slow to import, and only async code needs it
 
         await asyncio.to_thread(elector.wait_for_first_answer, wait)
     return elector.is_leader

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
-__all__ = ["DEFAULTS", "SIGNATURE", "Options", "Settings", "resolve", "shown"]
+__all__ = ["DEFAULTS", "METHOD_SIGNATURE", "SIGNATURE", "Options", "Settings", "resolve", "shown"]
 
 Scope: TypeAlias = Literal["pod", "process"]
 WhenUnconfigured: TypeAlias = Literal["error", "lead", "follow"]
@@ -60,7 +60,13 @@ SIGNATURE = inspect.Signature(
         for name, default in DEFAULTS.items()
     ]
 )
-"""How `help` shows what takes `Options`."""
+METHOD_SIGNATURE = SIGNATURE.replace(
+    parameters=[
+        inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY),
+        *SIGNATURE.parameters.values(),
+    ]
+)
+"""How `help` shows a function, and a method, that takes `Options`."""
 
 _HOST_CHARACTERS = frozenset(ascii_letters + digits + "._-")
 
@@ -106,7 +112,7 @@ class Settings(NamedTuple):
         return shown(self.get_url) if self.get_url else f"nowhere ({self.when_unconfigured})"
 
 
-def resolve(environ: Mapping[str, str] | None = None, **options: Unpack[Options]) -> Settings:
+def resolve(environ: Mapping[str, str] | None = None, /, **options: Unpack[Options]) -> Settings:
     """Options first, then ``ELECTOR_THREAD_*``, then the platform's variables, then defaults.
 
     An option that is None counts as not given. Raises `ConfigurationError`, naming the

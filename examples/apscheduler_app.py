@@ -1,4 +1,4 @@
-"""APScheduler 3.x: ``python examples/apscheduler_app.py``; jobs run on the leader alone."""
+"""APScheduler 3.x: ``python examples/apscheduler_app.py``; jobs run only on the leader."""
 
 import signal
 import sys
@@ -9,7 +9,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from elector_thread import Elector, Leadership
 from elector_thread.integrations.apscheduler import bind
 
-# Without an elector (ELECTOR_GET_URL), as on your own machine, this process leads.
+# Where ELECTOR_GET_URL is not set, as on your own machine, this process is the leader.
 elector = Elector(when_unconfigured="lead")
 scheduler = BackgroundScheduler()
 binding = bind(elector, scheduler)

@@ -1,6 +1,6 @@
-"""Celery: ``celery -A examples.celery_app worker``, and ``… beat`` beside it in every replica.
+"""Celery: in every replica, ``celery -A examples.celery_app worker`` and ``… beat``.
 
-The broker is a folder, so that the example runs without a server.
+The broker is a folder, so that the example needs no server.
 """
 
 import os
@@ -12,12 +12,12 @@ from celery import Celery
 from elector_thread import configure
 from elector_thread.integrations.celery import LeaderTask, connect
 
-# Without an elector (ELECTOR_GET_URL), as on your own machine, this process leads.
+# Where ELECTOR_GET_URL is not set, as on your own machine, this process is the leader.
 elector = configure(when_unconfigured="lead")
 connect()
 
 app = Celery("reports")
-# Every replica's beat keeps the schedule, the leader's alone sends.
+# Every replica runs beat; only the leader's beat sends tasks.
 app.conf.beat_scheduler = "elector_thread.integrations.celery.LeaderBeat"
 
 
@@ -45,12 +45,12 @@ app.conf.update(
 
 @elector.on_elected
 def begin() -> None:
-    print(f"process {os.getpid()} leads", flush=True)
+    print(f"process {os.getpid()} is the leader", flush=True)
 
 
 @elector.on_demoted
 def end() -> None:
-    print(f"process {os.getpid()} leads no longer", flush=True)
+    print(f"process {os.getpid()} is no longer the leader", flush=True)
 
 
 @app.task(name="reports.tick")

@@ -12,7 +12,7 @@ from elector_thread import Leadership
 from elector_thread.integrations import health
 from elector_thread.integrations.asgi import AsyncElector
 
-# Without an elector (ELECTOR_GET_URL), as on your own machine, this process leads.
+# Where ELECTOR_GET_URL is not set, as on your own machine, this process is the leader.
 elector = AsyncElector(when_unconfigured="lead")
 work: asyncio.Task[None] | None = None
 

@@ -12,12 +12,12 @@ elector = FlaskElector()
 
 @elector.on_elected
 def begin() -> None:
-    print(f"{current_app.name} leads", flush=True)
+    print(f"{current_app.name} is the leader", flush=True)
 
 
 @elector.on_demoted
 def end() -> None:
-    print(f"{current_app.name} leads no longer", flush=True)
+    print(f"{current_app.name} is no longer the leader", flush=True)
 
 
 @elector.only_on_leader
@@ -27,7 +27,7 @@ def report() -> str:
 
 def create_app() -> Flask:
     app = Flask("reports")
-    # Without an elector (ELECTOR_GET_URL), as on your own machine, this process leads.
+    # Where ELECTOR_GET_URL is not set, as on your own machine, this process is the leader.
     app.config["ELECTOR_THREAD"] = {"when_unconfigured": "lead"}
     elector.init_app(app)
     app.add_url_rule("/elector", view_func=elector.health)

@@ -1,4 +1,4 @@
-"""An ASGI app without a framework: every worker of the leader pod leads.
+"""An ASGI app without a framework: every worker of the leader pod is a leader.
 
 uvicorn --app-dir examples --workers 2 uvicorn_app:app
 """

@@ -1,4 +1,4 @@
-"""A WSGI app that knows who leads, for gunicorn and uWSGI: every worker of the leader pod leads.
+"""A WSGI app for gunicorn and uWSGI: every worker of the leader pod is a leader.
 
 gunicorn --chdir examples -c examples/gunicorn_conf.py wsgi_app:application
 uwsgi --ini examples/uwsgi.ini
@@ -15,7 +15,7 @@ elector = Elector()
 
 
 def say(text: str) -> None:
-    print(f"{os.getpid()} {text}\n", end="", flush=True)  # one write: workers share the output
+    print(f"{os.getpid()} {text}\n", end="", flush=True)  # one write: workers share stdout
 
 
 @elector.on_leader_change
@@ -25,12 +25,12 @@ def report(change: LeaderChange) -> None:
 
 @elector.on_elected
 def begin() -> None:
-    say("leads")
+    say("is the leader")
 
 
 @elector.on_demoted
 def end() -> None:
-    say("leads no longer")
+    say("is no longer the leader")
 
 
 elector.start()

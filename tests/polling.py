@@ -1,4 +1,4 @@
-"""The one place where tests poll: the last resort, for what tells nobody of its changes."""
+"""The only helper that polls, for state whose changes cannot be waited for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Found = TypeVar("Found")
 
 
 def until(wanted: Callable[[], Found], what: str = "it to happen", within: float = 15.0) -> Found:
-    """Look until ``wanted()`` is true, and return what it gave; fail after ``within`` seconds."""
+    """Call ``wanted`` until its result is true, and return that; fail after ``within`` seconds."""
     give_up = now() + within
     pause = threading.Event()
     while not (found := wanted()):

@@ -1,4 +1,4 @@
-"""Programs to run, and processes by their number, also those that are nobody's children."""
+"""Scripts to run, and the state of any process, by its pid."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from .polling import until
 
 
 def executable(path: Path, script: str) -> Path:
-    """A program in a file, which may then be moved away or spoilt."""
+    """Write a shell script that can be run; a test may move or replace it."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return path
 
 
 def state_of(pid: int) -> str:
-    """The letter that the kernel gives for what the process does: S, T, Z."""
+    """The state of a process as one letter, as in ps: R, S, T, Z."""
     return Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()[0]
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it may still run a line of its own code; a zombie whom nobody reaps may not."""
+    """Whether the process can still run code; a zombie cannot."""
     try:
         return state_of(pid) not in "ZX"
     except OSError:
@@ -28,6 +28,6 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_gone(*pids: int) -> None:
-    """Wait for the processes' ends."""
+    """Wait until all of the processes have ended."""
     for pid in pids:
         until(lambda pid=pid: not is_alive(pid), f"process {pid} to end")

@@ -1,8 +1,8 @@
-"""A raw-socket HTTP server of which every byte is the test's.
+"""A raw-socket HTTP server: the test decides every byte that it sends.
 
-By default it behaves as the real sidecar does: `leader` is answered by GET and
-sent on connect to every stream, `push` sends news. `on_get` and `on_stream`
-replace that, connection by connection.
+By default it behaves like the real sidecar: GET answers with `leader`, each stream
+receives `leader` when it connects, and `push` sends a new result to every stream.
+`on_get` and `on_stream` replace this behaviour.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Self
 PATIENCE = 10.0
 """Seconds after which a wait in a test is a failure."""
 
+shut_down = socket.socket.shutdown
+"""That of an SSLSocket discards the TLS state, on which another thread may be about to read."""
 
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nCache-Control: no-cache\r\nContent-Type: text/event-stream\r\n"
@@ -44,7 +46,7 @@ def chunk(data: bytes) -> bytes:
 
 
 class Connection:
-    """One accepted connection; `path` is that of the request being answered."""
+    """One accepted connection; `path` and `head` are those of the current request."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -65,7 +67,7 @@ class Connection:
         return True
 
     def send(self, data: bytes) -> bool:
-        """False once the peer is gone."""
+        """Send ``data``; False if the peer has closed the connection."""
         try:
             self.sock.sendall(data)
         except OSError:
@@ -78,8 +80,9 @@ class Connection:
         self.sock.close()
 
     def shut(self) -> None:
+        """End the connection in both directions, also during a TLS handshake."""
         with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+            shut_down(self.sock, socket.SHUT_RDWR)
 
     def wait_gone(self) -> None:
         """Block until the peer closes."""
@@ -93,7 +96,10 @@ Handler = Callable[[Connection], object]
 
 
 class ScriptedServer:
-    """Accepts on loopback; one thread a connection. `changed` guards the counters."""
+    """Accepts connections on loopback, with one thread for each.
+
+    `changed` protects the counters and lists, and the replacement of a connection's socket.
+    """
 
     def __init__(
         self, leader: str | None = None, port: int = 0, tls: ssl.SSLContext | None = None
@@ -114,14 +120,15 @@ class ScriptedServer:
         self.get_url = f"{scheme}://127.0.0.1:{self.port}/"
         self.sse_url = f"{scheme}://127.0.0.1:{self.port}/sse"
         self._tls = tls
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     def push(self, *names: str | None) -> None:
-        """News for every open stream; several names arrive in one piece."""
+        """Send a result to every open stream; several names arrive in one chunk."""
         self.send_to_streams(chunk(b"".join(event(name) for name in names)))
 
     def elect(self, name: str | None) -> None:
-        """News by GET and by stream."""
+        """Change the leader, for GET and for every open stream."""
         self.leader = name
         self.push(name)
 
@@ -161,12 +168,15 @@ class ScriptedServer:
             connection.shut()
 
     def close(self) -> None:
-        """As if the process died: nothing listens, every connection ends."""
+        """Stop listening and end every connection, as if the process had died."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join(PATIENCE)  # afterwards, every accepted connection is listed
+        assert not self._acceptor.is_alive(), "the server still accepts connections"
         self._listener.close()
-        for connection in self._all:
-            connection.shut()
+        with self.changed:
+            for connection in self._all:
+                connection.shut()
 
     def _accept(self) -> None:
         while True:
@@ -176,22 +186,34 @@ class ScriptedServer:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = Connection(sock)
-            self._all.append(connection)
             with self.changed:
+                self._all.append(connection)
                 self.connections += 1
                 self.changed.notify_all()
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: Connection) -> None:
         try:
-            if self._tls:
-                connection.sock = self._tls.wrap_socket(connection.sock, server_side=True)
-            while connection.read_request():
-                self._handle(connection)
-        except ssl.SSLError:
-            pass  # refused by the client: it says why
+            if self._secure(connection):
+                while connection.read_request():
+                    self._handle(connection)
         finally:
-            connection.sock.close()
+            with self.changed:  # close() must not shut down a reused descriptor
+                connection.sock.close()
+
+    def _secure(self, connection: Connection) -> bool:
+        """Begin TLS, if the server uses it; False if the handshake failed."""
+        if self._tls is None:
+            return True
+        try:
+            with self.changed:  # shut() has no effect on a socket that is being wrapped
+                connection.sock = secured = self._tls.wrap_socket(
+                    connection.sock, server_side=True, do_handshake_on_connect=False
+                )
+            secured.do_handshake()
+        except OSError:  # refused by the client, which reports the reason, or shut by close()
+            return False
+        return True
 
     def _handle(self, connection: Connection) -> None:
         is_stream = connection.path.endswith("/sse")

@@ -77,6 +77,14 @@ def test_otherwise_is_a_value_or_a_function_of_the_same_arguments(follower: Elec
     assert follower.only_on_leader(otherwise=lambda a, b: a * b)(add)(3, b=4) == 12
 
 
+def test_none_is_a_value_like_any_other(follower: Elector) -> None:
+    async def later() -> int:
+        return 1
+
+    assert follower.only_on_leader(otherwise=None)(add)(1) is None
+    assert asyncio.run(follower.only_on_leader(otherwise=None)(later)()) is None
+
+
 class AsyncJob:
     async def __call__(self, text: str = "ran") -> str:
         return text

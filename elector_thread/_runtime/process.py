@@ -10,7 +10,16 @@ from .._state.model import Status
 from . import forks
 from .runtime import Runtime, end_all
 
-__all__ = ["Host", "electors", "keep", "register", "release", "start_dormant", "step_down"]
+__all__ = [
+    "EXIT_PATIENCE",
+    "Host",
+    "electors",
+    "keep",
+    "register",
+    "release",
+    "start_dormant",
+    "step_down",
+]
 
 EXIT_PATIENCE = 2.0
 """Seconds that the interpreter's exit waits for ``on_demoted`` callbacks and leader tasks."""

@@ -158,7 +158,7 @@ class EventStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._exchange.__exit__(kind, error, trace)
+        self._exchange.close()
 
 
 def _unexpected(exchange: Exchange, media_type: str) -> str | None:

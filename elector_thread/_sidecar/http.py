@@ -256,6 +256,11 @@ class Exchange:
         """Lift the deadline: an event stream may be silent for hours."""
         self._client.transport.lift_deadline()
 
+    def close(self) -> None:
+        """End the exchange and its connection."""
+        self._response.close()
+        self._client.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -267,9 +272,8 @@ class Exchange:
     ) -> None:
         if self._at_end and self._client.transport.is_open:
             self._client.reused = True
-            return
-        self._response.close()
-        self._client.close()
+        else:
+            self.close()
 
 
 def _split(url: str) -> tuple[str, dict[str, str]]:

@@ -1,1 +1,1 @@
-"""Adapters for frameworks and servers. Each imports its own framework, and nobody else's."""
+"""Adapters for frameworks and servers. Each module imports only its own framework."""

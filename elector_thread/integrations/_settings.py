@@ -1,46 +1,47 @@
-"""A framework's ``ELECTOR_THREAD = {…}``: its keys, and what may wait until it is used."""
+"""A framework's ``ELECTOR_THREAD = {…}``: which keys it may have, and what its errors mean."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, cast
 
-from ..elector import Elector
 from ..errors import ConfigurationError
-from ..settings import resolve
+from ..settings import DEFAULTS, Options, resolve
 
-__all__ = ["check_keys", "is_merely_unconfigured"]
-
-KEYS = tuple(inspect.signature(Elector).parameters)
-"""What may be set: the arguments of `Elector`."""
+__all__ = ["is_only_unconfigured", "read_options"]
 
 
-def check_keys(given: object, source: str, also: tuple[str, ...] = ()) -> dict[str, Any]:
-    """``given`` as keyword arguments; `ConfigurationError` for no mapping or an unknown key.
+def read_options(
+    given: object, source: str, also: Collection[str] = ()
+) -> tuple[Options, dict[str, Any]]:
+    """The settings of `Elector` in ``given``, and the adapter's own, which ``also`` names.
 
-    source: what the setting is called, for the message. also: keys beyond `Elector`'s.
+    source: where ``given`` comes from, for messages. Raises `ConfigurationError` if it is not
+    a mapping or has an unknown key; `Elector` checks the values.
     """
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"{source}: expected a dict of settings, got {given!r}")
-    known = (*KEYS, *also)
-    unknown = [key for key in given if key not in known]
-    if unknown:
-        names = ", ".join(repr(key) for key in unknown)
-        raise ConfigurationError(f"{source}: unknown {names}; expected some of {', '.join(known)}")
-    return dict(given)
+    known = (*DEFAULTS, *also)
+    if unknown := ", ".join(repr(key) for key in given if key not in known):
+        raise ConfigurationError(
+            f"{source}: unknown settings {unknown}; expected some of {', '.join(known)}"
+        )
+    own = {key: value for key, value in given.items() if key in also}
+    options = {key: value for key, value in given.items() if key not in also}
+    return cast("Options", options), own
 
 
-def is_merely_unconfigured(settings: Mapping[str, Any]) -> bool:
-    """Whether all is well with ``settings`` but that there is no elector to ask.
+def is_only_unconfigured(options: Options) -> bool:
+    """Whether ``options`` are valid, and `Elector` raises only because no URL is set.
 
-    That is the rule where images are built and tables are migrated, so it is an error
-    only for whoever wants to know the leader.
+    That is normal where images are built and databases are migrated, so adapters report it
+    only where the elector is needed.
     """
-    if settings.get("get_url") is not None or settings.get("sse_url") is not None:
+    if options.get("get_url") is not None or options.get("sse_url") is not None:
         return False
+    configured: Options = {**options, "get_url": "http://localhost/"}
     try:
-        resolve(**{**settings, "get_url": "http://localhost/"})
+        resolve(**configured)
     except ConfigurationError:
         return False
     return True

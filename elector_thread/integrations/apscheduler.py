@@ -1,4 +1,4 @@
-"""APScheduler 3.x: the scheduler of the leader runs, all others are paused."""
+"""APScheduler 3.x: the leader's scheduler runs, all others are paused."""
 
 from __future__ import annotations
 
@@ -20,28 +20,27 @@ __all__ = ["Binding", "bind"]
 
 
 def bind(elector: Elector, scheduler: BaseScheduler) -> Binding:
-    """Keep ``scheduler`` paused wherever ``elector`` does not lead, and resumed where it does.
+    """Pause ``scheduler`` while this process is not the leader, and resume it when it is.
 
-    Call it before or after either is started; starting and shutting down both stays
-    yours. A scheduler that is started while following is paused before it runs any
-    job. What came due while it was paused is left to each job's ``misfire_grace_time``
-    and ``coalesce``.
+    Call it before or after either is started. You still start and shut down both. A scheduler
+    that is started on a follower is paused before it runs any job. Each job's
+    ``misfire_grace_time`` and ``coalesce`` decide about runs that were due during a pause.
 
-    A pause does not end a job under way: see `Binding.with_leadership`.
+    A pause does not end a running job: see `Binding.with_leadership`.
 
-    Raises TypeError for what is no `Elector`.
+    Raises TypeError if ``elector`` is not an `Elector`.
     """
     if not isinstance(elector, Elector):
-        raise TypeError(f"bind: expected an Elector, got {elector!r}: an adapter's is its .elector")
+        raise TypeError(f"bind: expected an Elector, got {elector!r}; of an adapter, use .elector")
     return Binding(elector, scheduler)
 
 
 class Binding:
     """What `bind` returns.
 
-    `_leadership` is written by the dispatch thread. `_sync` may run there and on the
-    thread that starts the scheduler at once: each looks again after it has acted, so
-    whoever comes last sees to it that the scheduler is as it should be.
+    `_leadership` is written by the dispatch thread. `_sync` may run on that thread and on the
+    one that starts the scheduler at the same time. Each checks again after it has acted, so
+    the last one leaves the scheduler in the right state.
     """
 
     def __init__(self, elector: Elector, scheduler: BaseScheduler) -> None:
@@ -60,12 +59,12 @@ class Binding:
         return None if leadership is None or leadership.ended else leadership
 
     def with_leadership(self, job: Callable[..., Any]) -> Callable[..., Any]:
-        """A decorator: ``job`` gets the leadership it runs under as its first argument.
+        """A decorator: ``job`` receives its leadership as the first argument.
 
-        Long work looks at ``leadership.ended``, or waits with ``leadership.wait(seconds)``,
-        and returns when that is over. A run that comes after the end, from a queue, say,
-        is skipped and returns `SKIPPED`. For functions and ``async def``; not for jobs
-        in other processes, where no leadership is known.
+        A long job checks ``leadership.ended``, or waits with ``leadership.wait(seconds)``, and
+        returns when the leadership is over. A run that starts after the end (from a queue, for
+        example) is skipped and returns `SKIPPED`. For functions and ``async def``; not for
+        jobs in other processes, where the leadership is not known.
         """
         if inspect.iscoroutinefunction(job):
 
@@ -99,7 +98,7 @@ class Binding:
         self._sync()
 
     def _sync(self) -> None:
-        """Make the scheduler run or pause, as the newest leadership demands."""
+        """Resume or pause the scheduler, according to the newest leadership."""
         while True:
             wanted = self._leadership
             if wanted is not None and self._scheduler.state == STATE_PAUSED:
@@ -111,7 +110,7 @@ class Binding:
 
 
 def _named_as(job: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
-    """Job stores keep jobs by name; APScheduler must not see the argument that we add."""
+    """Keep the name, which job stores need; hide the added argument from APScheduler."""
     functools.update_wrapper(run, job)
     del run.__wrapped__  # type: ignore[attr-defined]  # set by update_wrapper
     return run

@@ -1,46 +1,43 @@
-"""ASGI (FastAPI, Starlette and others): a lifespan, waits and callbacks on the event loop.
+"""ASGI (FastAPI, Starlette and others): a lifespan, async callbacks and waits on the event loop.
 
-Nothing starts when the module is imported: only the process that runs the lifespan,
-the serving one, connects. Needs no framework; the extras ``asgi`` and ``fastapi`` merely
-name what it is for.
+Nothing starts when the module is imported: only the process that runs the lifespan, which is
+the one that serves, connects. It needs no framework; the extras ``asgi`` and ``fastapi`` only
+install them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from .._state.model import State, Status
 from ..default import configure
 from ..elector import Elector
 from ..guard import Guard
-from ._on_loop import Home, OnLoop, Wait, adapted, in_own_thread
+from ..settings import Options
+from ._event_loop import AsyncCallback, LoopBinding, SharedWait, run_in_thread, wrap_callback
+from ._lifespan import App, with_lifespan
 
 __all__ = ["AsyncElector"]
 
 Callback = TypeVar("Callback", bound=Callable[..., object])
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
-
 
 class AsyncElector:
     """An `Elector` for code on an event loop.
 
-    elector: the one to use. Default: the process-wide one, configured with
-        ``settings``, the arguments of `Elector`; so `elector_thread.only_on_leader`
-        asks the same.
+    elector: the one to use. Default: the process-wide one, configured with ``settings``
+        (those of `Elector`), which `elector_thread.only_on_leader` uses as well.
 
-    Reading is the same as on `Elector`: it never blocks. Callbacks may be functions,
-    which run on the library's thread, or ``async def``, which run on the loop that was
-    running when they were registered, or else on the one that runs the lifespan. All
-    of them keep one order, and the promises of `Elector`: they never overlap, and
-    elected and demoted alternate.
+    Raises TypeError if both an elector and settings are given.
+
+    Reading is the same as on `Elector` and never blocks. Callbacks may be functions, which
+    run on the library's thread, or ``async def``, which run on the loop that was running when
+    they were registered, or else on the one that runs the lifespan. The promises of
+    `Elector` hold for all of them together: they run in order and never overlap.
 
     Example::
 
@@ -53,37 +50,37 @@ class AsyncElector:
         app = FastAPI(lifespan=elector.lifespan)
     """
 
-    def __init__(self, elector: Elector | None = None, **settings: Any) -> None:
+    def __init__(self, elector: Elector | None = None, **settings: Unpack[Options]) -> None:
         if elector is not None and settings:
             raise TypeError("expected either an elector or settings for one, got both")
         self.elector = configure(**settings) if elector is None else elector
-        self._home = Home()
-        self._until_leader = Wait(
+        self._binding = LoopBinding()
+        self._until_leader = SharedWait(
             lambda: self.elector.is_leader, lambda: self.elector.wait_until_leader()
         )
-        self._until_known = Wait(
+        self._until_known = SharedWait(
             lambda: self.elector.state is not State.UNKNOWN,
             lambda: self.elector.wait_until_known(),
         )
 
-    # --- life --------------------------------------------------------------------
+    # --- starting and stopping -------------------------------------------------------
 
     @asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[dict[str, Any]]:
-        """A lifespan for Starlette and FastAPI, which takes the app; also to be used in another.
+        """The lifespan of a Starlette or FastAPI app, or a part of one.
 
-        Starts on entry, and steps down on exit: every ``on_demoted`` callback has ended
-        before the shutdown goes on. Yields ``{"elector": self}``, the lifespan's state.
+        Starts on entry and steps down on exit: the shutdown continues when every
+        ``on_demoted`` callback has ended. Yields ``{"elector": self}``, the lifespan's state.
         """
         async with self:
             yield {"elector": self}
 
-    def wrap(self, app: AsgiApp) -> AsgiApp:
-        """``app`` with the elector's life around its own, for ASGI apps without such a hook.
+    def wrap(self, app: App) -> App:
+        """``app`` with the elector started before its startup, and stopped after its shutdown.
 
-        The app's own lifespan, if it has one, runs inside.
+        For ASGI apps that take no lifespan function. One that the app has runs inside.
         """
-        return _WithLife(app, self)
+        return with_lifespan(app, self.start, self.stop)
 
     async def __aenter__(self) -> Self:
         return self.start()
@@ -97,30 +94,30 @@ class AsyncElector:
         await self.stop()
 
     def start(self) -> Self:
-        """As `Elector.start`. To be called on the loop that async callbacks shall run on."""
-        self._home.settle()
+        """See `Elector.start`. Call it on the event loop that is to run async callbacks."""
+        self._binding.bind()
         self.elector.start()
         return self
 
     async def stop(self, timeout: float | None = 5.0) -> bool:
-        """As `Elector.stop`, with the loop free to run async callbacks meanwhile.
+        """See `Elector.stop`. The loop stays free to run async callbacks.
 
-        One that outlives the timeout is cancelled. Called from an async callback it
-        waits for nothing, and returns False.
+        A callback that is still running after ``timeout`` seconds is cancelled. If an async
+        callback calls this, it waits for nothing and returns False.
         """
-        if asyncio.current_task() is self._home.task:
-            return await in_own_thread(lambda: self.elector.stop(0))
-        ended = await in_own_thread(lambda: self.elector.stop(timeout))
-        running = self._home.running
+        if asyncio.current_task() is self._binding.task:
+            return await run_in_thread(lambda: self.elector.stop(0))
+        ended = await run_in_thread(lambda: self.elector.stop(timeout))
+        running = self._binding.future
         if not ended and running is not None:
             running.cancel()
         return ended
 
-    # --- reading -----------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process leads right now."""
+        """Whether this process is the leader right now."""
         return self.elector.is_leader
 
     @property
@@ -135,11 +132,11 @@ class AsyncElector:
 
     @property
     def identity(self) -> str:
-        """The name that means "us"."""
+        """The name that means this pod."""
         return self.elector.identity
 
     def status(self) -> Status:
-        """One consistent look at everything."""
+        """One consistent view of everything."""
         return self.elector.status()
 
     @property
@@ -150,86 +147,37 @@ class AsyncElector:
     # --- waiting, without blocking the loop ------------------------------------------
 
     async def refresh(self) -> Status:
-        """As `Elector.refresh`."""
-        return await in_own_thread(self.elector.refresh)
+        """See `Elector.refresh`."""
+        return await run_in_thread(self.elector.refresh)
 
     async def wait_until_leader(self, timeout: float | None = None) -> bool:
-        """As `Elector.wait_until_leader`; any number of tasks may wait at once."""
-        self._home.settle_if_homeless()  # the wait may start the elector
+        """See `Elector.wait_until_leader`. Any number of tasks may wait at once."""
+        self._binding.bind_if_unbound()  # the wait may start the elector
         return await self._until_leader(timeout)
 
     async def wait_until_known(self, timeout: float | None = None) -> bool:
-        """As `Elector.wait_until_known`; any number of tasks may wait at once."""
-        self._home.settle_if_homeless()  # the wait may start the elector
+        """See `Elector.wait_until_known`. Any number of tasks may wait at once."""
+        self._binding.bind_if_unbound()  # the wait may start the elector
         return await self._until_known(timeout)
 
-    # --- being told ------------------------------------------------------------------
+    # --- callbacks -------------------------------------------------------------------
 
     def on_elected(self, callback: Callback) -> Callback:
-        """As `Elector.on_elected`; ``async def`` as well."""
-        self.elector.on_elected(adapted(callback, "on_elected", self._home))
+        """See `Elector.on_elected`; ``async def`` is allowed as well."""
+        self.elector.on_elected(wrap_callback(callback, "on_elected", self._binding))
         return callback
 
     def on_demoted(self, callback: Callback) -> Callback:
-        """As `Elector.on_demoted`; ``async def`` as well."""
-        self.elector.on_demoted(adapted(callback, "on_demoted", self._home))
+        """See `Elector.on_demoted`; ``async def`` is allowed as well."""
+        self.elector.on_demoted(wrap_callback(callback, "on_demoted", self._binding))
         return callback
 
     def on_leader_change(self, callback: Callback) -> Callback:
-        """As `Elector.on_leader_change`; ``async def`` as well."""
-        self.elector.on_leader_change(adapted(callback, "on_leader_change", self._home))
+        """See `Elector.on_leader_change`; ``async def`` is allowed as well."""
+        self.elector.on_leader_change(wrap_callback(callback, "on_leader_change", self._binding))
         return callback
 
     def remove(self, callback: Callable[..., object]) -> bool:
-        """Take a callback out; False if it was not registered."""
+        """Remove a callback; False if it was not registered."""
         plain = self.elector.remove(callback)
-        return self.elector.remove(OnLoop(self._home, callback, None)) or plain
-
-
-class _WithLife:
-    """An ASGI app whose lifespan, its own or ours in its place, is also the elector's life."""
-
-    def __init__(self, app: AsgiApp, elector: AsyncElector) -> None:
-        self._app = app
-        self._elector = elector
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
-            return
-        await self._live(scope, receive, send)
-
-    async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
-        received = answered = False  # answered: the app has a lifespan of its own
-
-        async def starting() -> Message:
-            nonlocal received
-            message = await receive()
-            if not received:
-                received = True
-                self._elector.start()
-            return message
-
-        async def stopping(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            if message["type"] != "lifespan.startup.complete":  # shut down, or failed to start
-                await self._elector.stop()
-            await send(message)
-
-        try:
-            await self._app(scope, starting, stopping)
-        except Exception:
-            if answered:
-                await self._elector.stop()
-                raise
-        if not answered:  # it knows no lifespan (Django, say), as exceptions before that mean
-            if not received:
-                await starting()
-            await self._live_alone(receive, send)
-
-    async def _live_alone(self, receive: Receive, send: Send) -> None:
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._elector.stop()
-        await send({"type": "lifespan.shutdown.complete"})
+        return self.elector.remove(AsyncCallback(self._binding, callback, None)) or plain

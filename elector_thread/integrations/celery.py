@@ -1,7 +1,7 @@
-"""Celery: starts where tasks run and in beat; a task that skips on followers; a leader's beat.
+"""Celery: starts the elector in workers and beat; a task class and a beat for leaders only.
 
-`connect` starts the process-wide elector in each process that runs tasks: the children
-of a prefork pool, not their parent, and the worker itself for other pools.
+`connect` starts the process-wide elector in each process that runs tasks: in the children of a
+prefork pool but not in their parent, and in the worker itself for other pools.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from .._runtime.process import EXIT_PATIENCE
 from ..default import default_elector, only_on_leader
 from ..elector import Elector
 from ..extras import needed
@@ -22,17 +23,14 @@ with needed(by=__name__, what="Celery", extra="celery"):
 __all__ = ["SKIPPED_RESULT", "LeaderBeat", "LeaderOnly", "LeaderTask", "connect"]
 
 SKIPPED_RESULT = str(SKIPPED)
-"""What a `LeaderTask` gives on a follower: the text ``SKIPPED``, which every serializer knows."""
-
-EXIT_PATIENCE = 2.0
-"""Seconds that the end of a process waits for ``on_demoted`` callbacks and leader tasks."""
+"""What a `LeaderTask` returns on a follower: the text ``SKIPPED``; every serializer takes it."""
 
 
 def connect() -> None:
     """Start the process-wide elector with workers and beat, and stop it with them.
 
-    Its settings come from the environment, or from `elector_thread.configure`, called
-    before. Calling this twice does nothing more.
+    Its settings come from the environment, or from an earlier call of
+    `elector_thread.configure`. A second call has no effect.
     """
     signals.worker_process_init.connect(_start, weak=False, dispatch_uid="elector-process")
     signals.worker_ready.connect(_start_unless_prefork, weak=False, dispatch_uid="elector-ready")
@@ -42,11 +40,11 @@ def connect() -> None:
 
 
 class LeaderTask(Task):
-    """``@app.task(base=LeaderTask)``: runs where this process leads, else gives `SKIPPED_RESULT`.
+    """``@app.task(base=LeaderTask)``: runs on the leader, returns `SKIPPED_RESULT` on followers.
 
-    A skipped task has succeeded and is gone. A queue that all replicas share hands each
-    task to one of them, who may be a follower: there, have the leader alone send it
-    (`LeaderBeat`) instead of having followers skip it.
+    A skipped task counts as successful and is not repeated. A queue that all replicas share
+    delivers each task to only one of them, which may be a follower. For such a queue, let
+    only the leader send the task (`LeaderBeat`).
     """
 
     abstract = True
@@ -57,20 +55,20 @@ class LeaderTask(Task):
 
 
 class LeaderOnly:
-    """For a beat scheduler: ``class Mine(LeaderOnly, DatabaseScheduler)`` sends only while leading.
+    """For a beat scheduler that sends only on the leader: ``class Mine(LeaderOnly, Scheduler)``.
 
-    Followers keep their schedules going without sending, so that a new leader goes on
-    where the old one ended, instead of sending at once all that it has not sent yet.
+    Followers advance their schedules without sending. A new leader therefore continues where
+    the old one stopped, and does not send at once everything that it has not sent before.
     """
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
-        """Send a due task, if this process leads."""
+        """Send a task that is due, if this process is the leader."""
         if default_elector().is_leader:
             super().apply_entry(entry, producer=producer)  # type: ignore[misc]  # the scheduler's
 
 
 class LeaderBeat(LeaderOnly, PersistentScheduler):
-    """Celery's own scheduler, sending only while leading.
+    """Celery's own scheduler, which sends only on the leader.
 
     ``celery -A app beat -S elector_thread.integrations.celery.LeaderBeat``, or
     ``beat_scheduler = "elector_thread.integrations.celery.LeaderBeat"``.
@@ -78,7 +76,7 @@ class LeaderBeat(LeaderOnly, PersistentScheduler):
 
 
 _started: tuple[int, Elector] | None = None
-"""The process in which `_start` was called, by its id since a fork copies this, and its elector."""
+"""The elector that `_start` started, and the id of that process: a fork copies this variable."""
 
 
 def _start(**_: Any) -> None:
@@ -88,12 +86,12 @@ def _start(**_: Any) -> None:
 
 
 def _start_unless_prefork(sender: Any, **_: Any) -> None:
-    """The parent of a prefork pool runs no task; its children start by themselves."""
+    """For all pools but prefork, whose parent process runs no tasks."""
     if not isinstance(sender.pool, PreforkPool):
         _start()
 
 
 def _stop(**_: Any) -> None:
-    """The process ends; a prefork child does so without Python's exit handlers."""
+    """At the end of a process: a prefork child runs none of Python's exit handlers."""
     if _started is not None and _started[0] == os.getpid():
         _started[1].stop(timeout=EXIT_PATIENCE)

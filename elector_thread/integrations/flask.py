@@ -1,27 +1,29 @@
-"""Flask: an extension with ``init_app``, application contexts in callbacks, and a command.
+"""Flask: an extension with ``init_app``, callbacks in an application context, and a command.
 
-Starts where requests are served: at once where that can be known when the app is
-made (``flask run``, a reloader's child, a worker of a known server), else at the
-first request. Never in a reloader's parent, nor for ``flask`` commands.
+The elector starts in processes that serve requests: in ``init_app`` where it is known by then
+(``flask run``, a reloader's child, a worker of a known server), otherwise at the first request.
+It never starts in a reloader's parent or for ``flask`` commands.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
+from weakref import WeakSet
 
+from .. import default
 from .._dispatch.callbacks import adapt, name_of
 from .._dispatch.log import without_log
 from .._runtime import forks
 from .._state.model import State, Status
-from ..default import configure
 from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..extras import needed
 from ..guard import Guard
+from ..settings import Options
 from ._process import is_preloading_master, is_server_worker, loaders
-from ._settings import check_keys, is_merely_unconfigured
+from ._settings import is_only_unconfigured, read_options
 from ._text import describe
 from .health import HEADERS, report
 
@@ -39,18 +41,21 @@ SOURCE = "ELECTOR_THREAD"
 
 Callback = TypeVar("Callback", bound=Callable[..., object])
 
+_of_apps: WeakSet[Elector] = WeakSet()
+"""The electors of apps: a process-wide one that is among them belongs to another app."""
+
 
 class FlaskElector:
-    """The extension: one object for the project, any number of apps.
+    """The extension: one object for the project, which serves any number of apps.
 
     app: an app to begin with; the same as calling `init_app`.
 
-    Settings come from ``app.config["ELECTOR_THREAD"]``, a dict of `Elector`'s
-    arguments. Each app has its `Elector` in ``app.extensions["elector_thread"]``. It is
-    the process-wide one as well, so that `elector_thread.only_on_leader` asks it too,
-    unless that was in use before.
+    Settings come from ``app.config["ELECTOR_THREAD"]``, a dict of `Elector`'s settings. Each
+    app has its `Elector` in ``app.extensions["elector_thread"]``. The first app's is the
+    process-wide one, which `elector_thread.only_on_leader` uses, unless that was in use
+    before.
 
-    Callbacks may be registered before or after `init_app`; they run in an application
+    Callbacks may be registered before or after `init_app`. They run in an application
     context, with the promises of `Elector`.
 
     Example::
@@ -59,7 +64,7 @@ class FlaskElector:
 
         @elector.on_elected
         def begin():
-            current_app.logger.info("leading")
+            current_app.logger.info("elected")
 
         def create_app():
             app = Flask(__name__)
@@ -74,21 +79,22 @@ class FlaskElector:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give ``app`` its elector and the command ``flask elector status``; start where it serves.
+        """Add an elector and the command ``flask elector status`` to ``app``.
 
-        Raises `ConfigurationError`, naming the setting, for a bad one. A missing elector
-        is an error only where requests are served, or when it is asked.
+        Starts the elector where the app will be served by this process. Raises
+        `ConfigurationError`, naming the setting, for a bad one. A missing elector URL is an
+        error only where requests are served, or when the elector is used.
         """
-        settings = _settings_of(app)
-        starts_now = _is_served_from_here()
-        if is_preloading_master(loaders()):  # wanted here already, started in the workers
+        options = _options_of(app)
+        starts_now = _is_served_here()
+        if is_preloading_master(loaders()):  # bad settings are an error here; workers start it
             forks.hold_back()
             starts_now = True
         app.cli.add_command(_commands())
         try:
-            elector = _make(settings)
+            elector = _make(options)
         except ConfigurationError:
-            if starts_now or not is_merely_unconfigured(settings):
+            if starts_now or not is_only_unconfigured(options):
                 raise
             return
         app.extensions[KEY] = elector
@@ -101,7 +107,7 @@ class FlaskElector:
 
     @property
     def elector(self) -> Elector:
-        """The current app's `Elector`; outside of an application context the newest app's."""
+        """The current app's `Elector`; outside of an application context, the newest app's."""
         if has_app_context():
             return _elector_of(current_app._get_current_object())  # type: ignore[attr-defined]  # a proxy's
         if not self._apps:
@@ -110,32 +116,32 @@ class FlaskElector:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process leads right now."""
+        """Whether this process is the leader right now."""
         return self.elector.is_leader
 
     def status(self) -> Status:
-        """One consistent look at everything."""
+        """One consistent view of everything."""
         return self.elector.status()
 
     @property
     def only_on_leader(self) -> Guard:
-        """The guard, asking the current app's elector at each call."""
+        """The guard; each call uses the current app's elector."""
         return Guard(lambda: self.elector)
 
     def on_elected(self, callback: Callback) -> Callback:
-        """As `Elector.on_elected`, in an application context."""
+        """See `Elector.on_elected`. Runs in an application context."""
         return self._add("on_elected", callback)
 
     def on_demoted(self, callback: Callback) -> Callback:
-        """As `Elector.on_demoted`, in an application context."""
+        """See `Elector.on_demoted`. Runs in an application context."""
         return self._add("on_demoted", callback)
 
     def on_leader_change(self, callback: Callback) -> Callback:
-        """As `Elector.on_leader_change`, in an application context."""
+        """See `Elector.on_leader_change`. Runs in an application context."""
         return self._add("on_leader_change", callback)
 
     def while_leader(self, fn: Callback) -> Callback:
-        """As `Elector.while_leader`, all in one application context."""
+        """See `Elector.while_leader`. Each run has one application context."""
         return self._add("while_leader", fn)
 
     def health(self) -> Response:
@@ -152,10 +158,10 @@ class FlaskElector:
 
 
 class _Starter:
-    """Before each request: starts the elector once in each process that serves.
+    """Called before each request: starts the elector once in each process that serves.
 
-    `_pid` may be written by several request threads at once, all with the same value;
-    `Elector.start` makes them take turns.
+    Several request threads may write `_pid` at once, all with the same value; `Elector.start`
+    makes them take turns.
     """
 
     def __init__(self, app: Flask, elector: Elector) -> None:
@@ -170,24 +176,30 @@ class _Starter:
         self._pid = os.getpid()
 
 
-def _settings_of(app: Flask) -> dict[str, Any]:
-    return check_keys(app.config.get(SOURCE, {}), f'app.config["{SOURCE}"]')
+def _options_of(app: Flask) -> Options:
+    options, _ = read_options(app.config.get(SOURCE, {}), f'app.config["{SOURCE}"]')
+    return options
 
 
-def _make(settings: dict[str, Any]) -> Elector:
+def _make(options: Options) -> Elector:
+    """The process-wide elector for the first app, and one of its own for each later app."""
+    if default.current.made in _of_apps:
+        return Elector(**options)
     try:
-        return configure(**settings)
+        elector = default.configure(**options)
     except ConfigurationError:
         raise
-    except ElectorError:  # the process-wide one is in use: another app's
-        return Elector(**settings)
+    except ElectorError:  # the process-wide elector is in use already
+        return Elector(**options)
+    _of_apps.add(elector)
+    return elector
 
 
 def _elector_of(app: Flask) -> Elector:
     elector: Elector | None = app.extensions.get(KEY)
     if elector is not None:
         return elector
-    Elector(**_settings_of(app))  # tells what is missing
+    Elector(**_options_of(app))  # raises if a setting is missing
     raise RuntimeError(f"{app!r} has no elector: call init_app(app) first")
 
 
@@ -202,8 +214,8 @@ def _register(app: Flask, elector: Elector, method: str, callback: Callable[...,
     getattr(elector, method)(in_context)
 
 
-def _is_served_from_here() -> bool:
-    """Whether it is known already that the app being made will be served by this process."""
+def _is_served_here() -> bool:
+    """Whether it is known by now that this process will serve the app that is being made."""
     context = click.get_current_context(silent=True)
     if context is not None and context.command is run_command:
         reload = context.params.get("reload")
@@ -215,12 +227,12 @@ def _is_served_from_here() -> bool:
 
 
 def _commands() -> AppGroup:
-    group = AppGroup("elector", help="Ask the elector.")
+    group = AppGroup("elector", help="Ask the elector who the leader is.")
 
     @group.command("status")
     @click.option("--json", "as_json", is_flag=True, help="Print the status as JSON.")
     def status(as_json: bool) -> None:
-        """Ask the elector once, and print who leads."""
+        """Ask the elector once, and print the leader."""
         try:
             with without_log():
                 answer = _elector_of(current_app._get_current_object()).refresh()  # type: ignore[attr-defined]  # a proxy's
@@ -228,8 +240,8 @@ def _commands() -> AppGroup:
             raise click.UsageError(str(error)) from None
         except ElectorUnavailableError as error:
             raise click.ClickException(str(error)) from None
-        if answer.state is State.UNKNOWN and as_json is False:
-            click.echo("The elector has not seen an election yet.", err=True)
+        if answer.state is State.UNKNOWN and not as_json:
+            click.echo("No election has taken place yet.", err=True)
         click.echo(describe(answer, as_json=as_json))
 
     return group

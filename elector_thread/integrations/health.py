@@ -1,9 +1,9 @@
 """Health endpoints: the elector's status as JSON, as a plain WSGI or ASGI application.
 
-The answer is 200, or 503 when the library's own threads are dead or stuck
-(`Status.alive`): a new process would mend that, so it is made for liveness
-probes. It never depends on who leads, nor on whether the elector can be reached, so
-a readiness probe may ask it as well: followers serve.
+The answer is 200, or 503 when the library's own threads are dead or stuck (`Status.alive`).
+A restart of the process fixes that, so the endpoint suits liveness probes. The answer does not
+depend on who the leader is or on whether the elector can be reached, so that it suits
+readiness probes as well: followers serve requests, too.
 
 Django and Flask have views of their own, in their adapters.
 """
@@ -11,12 +11,13 @@ Django and Flask have views of their own, in their adapters.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from .._state.model import Status
 from ..default import default_elector
+from ._lifespan import Message, Receive, Send
 
 __all__ = ["HEADERS", "asgi", "report", "wsgi"]
 
@@ -25,18 +26,15 @@ HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-AsgiApp = Callable[..., Any]
-"""So loose since Starlette's ``add_route`` takes ASGI applications, while its types forbid them."""
+AsgiEndpoint = Callable[..., Any]
+"""An ASGI application. Starlette's ``add_route`` takes one, but its types do not allow `App`."""
 
 
 class HasStatus(Protocol):
-    """An `Elector`, or what wraps one."""
+    """An `Elector`, or an adapter's elector."""
 
     def status(self) -> Status:
-        """One consistent look at everything."""
+        """One consistent view of everything."""
 
 
 def report(status: Status) -> tuple[HTTPStatus, bytes]:
@@ -48,7 +46,7 @@ def report(status: Status) -> tuple[HTTPStatus, bytes]:
 def wsgi(elector: HasStatus | None = None) -> WsgiApp:
     """A WSGI application that answers every request with the status.
 
-    elector: default the process-wide one, which the first request then starts.
+    elector: default the process-wide one, which the first request starts.
     """
 
     def application(_: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -61,14 +59,14 @@ def wsgi(elector: HasStatus | None = None) -> WsgiApp:
 
 
 class _Asgi:
-    """See `asgi`. An object, since Starlette takes a function for a view."""
+    """See `asgi`. An object, because Starlette's ``add_route`` would call a function as a view."""
 
     def __init__(self, elector: HasStatus | None) -> None:
         self._elector = elector
 
     async def __call__(self, scope: Message, _: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise ValueError(f"the health endpoint speaks http, not {scope['type']}")
+            raise ValueError(f"the health endpoint supports only http, got {scope['type']}")
         code, body = report((self._elector or default_elector()).status())
         headers = [*HEADERS.items(), ("Content-Length", str(len(body)))]
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
@@ -76,11 +74,11 @@ class _Asgi:
         await send({"type": "http.response.body", "body": body})
 
 
-def asgi(elector: HasStatus | None = None) -> AsgiApp:
+def asgi(elector: HasStatus | None = None) -> AsgiEndpoint:
     """An ASGI application that answers every request with the status.
 
     For Starlette and FastAPI: ``app.add_route("/elector", health.asgi(elector))``.
 
-    elector: default the process-wide one, which the first request then starts.
+    elector: default the process-wide one, which the first request starts.
     """
     return _Asgi(elector)

@@ -1,12 +1,12 @@
-"""uWSGI: makes its workers right. Nothing to write: ``import elector_thread`` there imports this.
+"""uWSGI: start the electors in its workers. ``import elector_thread`` imports this module there.
 
-uWSGI forks in C and runs none of Python's fork hooks, but has one of its own, for
-workers that it did not fork as well. Electors that are started before that (by the
-application, unless ``lazy-apps``) start in the workers instead. Mules and spoolers come
-alive when they ask.
+uWSGI forks in C and runs none of Python's fork hooks. It has a hook of its own, which it also
+calls in workers that it did not fork. Electors that the application starts before the fork
+(unless ``lazy-apps`` is set) start in the workers instead. In mules and spoolers they start
+at their first use.
 
-Importing ``uwsgidecorators`` later takes our hook out; workers then come alive at
-their first use of an elector as well.
+If ``uwsgidecorators`` is imported later, it replaces our hook; electors then start at their
+first use in the workers, too.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .._runtime import forks
 from .._runtime.process import start_dormant
 
 try:
-    import uwsgi  # type: ignore[import-untyped,unused-ignore]  # exists inside uWSGI alone
+    import uwsgi  # type: ignore[import-untyped,unused-ignore]  # exists only inside uWSGI
 except ImportError:
-    raise ImportError("elector_thread.integrations.uwsgi works inside uWSGI alone") from None
+    raise ImportError("elector_thread.integrations.uwsgi works only inside uWSGI") from None
 
 __all__ = ["post_fork"]
 
@@ -29,7 +29,7 @@ log = logging.getLogger("elector_thread")
 
 
 def post_fork() -> None:
-    """Start, in a worker, what the application started in the master."""
+    """In a worker: start the electors that the application started in the master."""
     forks.notice()
     if uwsgi.worker_id():
         forks.let_go()  # without a master, the process that forked the others is a worker too
@@ -48,11 +48,11 @@ def _chained(previous: Callable[[], object] | None) -> Callable[[], None]:
 def _install() -> None:
     uwsgi.post_fork_hook = _chained(getattr(uwsgi, "post_fork_hook", None))
     if not uwsgi.worker_id() and uwsgi.masterpid() in (0, os.getpid()):
-        forks.hold_back()  # the workers are still to be forked
+        forks.hold_back()  # the workers are not forked yet
     if not uwsgi.has_threads:
         log.warning(
-            "uWSGI runs without threads, so nothing is heard of the elector between requests: "
-            "set enable-threads = true, or ask by refresh()"
+            "uWSGI runs without Python threads, so the elector is not followed between requests: "
+            "set enable-threads = true, or call refresh() in each request"
         )
 
 

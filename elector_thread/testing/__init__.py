@@ -1,8 +1,8 @@
-"""For the tests of applications; production code never imports this package.
+"""For the tests of applications; production code does not import this package.
 
-`override_leader` changes what electors answer, `FakeElector` plays elections, and
-`use_as_default` and `own_default_elector` swap the process-wide elector. The pytest
-plugin on top of it is the module `pytest_elector_thread`.
+`override_leader` changes the answers of electors, `FakeElector` simulates elections, and
+`use_as_default` and `own_default_elector` replace the process-wide elector. The pytest plugin,
+which is built on it, is the module `pytest_elector_thread`.
 """
 
 from .fake import ANOTHER_POD, FakeElector

@@ -1,7 +1,7 @@
 """`FakeElector`: the real state and the real dispatcher, without threads and without a network.
 
-It puts a clock of its own under them, confirms what the test says, and runs callbacks in
-the caller's thread.
+It injects a clock that the test moves, confirms the leader that the test names, and runs
+callbacks in the caller's thread.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..errors import ElectorUnavailableError, NotLeaderError
 __all__ = ["ANOTHER_POD", "FakeElector"]
 
 ANOTHER_POD = "another-pod"
-"""The leader when a test only says that it is not this process."""
+"""The leader when a test only says that this process is not the leader."""
 
 LONGEST_WAIT = 1e5
-"""Fake seconds of waiting that nothing in the test ends, after which it is an error."""
+"""Fake seconds of waiting for the end of a leadership after which it is an error."""
 
 AnyCallback = TypeVar("AnyCallback", bound=Callable[..., object])
 
@@ -35,17 +35,19 @@ class FakeElector(Elector):
     """An elector that a test controls: deterministic, without threads and without a network.
 
     It offers everything that `Elector` does, under the same rules. `elect`, `demote`,
-    `lose_contact` and `advance` are what the platform and the time do; callbacks have run,
-    in the calling thread, when they return. Time stands still except in `advance`,
+    `lose_contact` and `advance` simulate the platform and the passage of time; when they
+    return, callbacks have run, in the calling thread. Time passes only in `advance`,
     `lose_contact` and ``leadership.wait()``.
 
-    It reads no environment, and needs no `start` except after a `stop`. Use it from one
+    It reads no environment variables, and needs `start` only after a `stop`. Use it from one
     thread at a time.
 
-    leading: True and False begin as leader or follower; None, the default, begins as a
-        real one does: unknown.
+    leading: True: begins as the leader. False: begins as a follower. None, the default:
+        the leader is not known yet, as with a real elector.
     identity: the name that means this pod.
     grace_period: fake seconds for which one confirmation holds.
+
+    Raises `ConfigurationError`, naming the argument, if one is wrong.
 
     Example::
 
@@ -75,25 +77,23 @@ class FakeElector(Elector):
         )
         self._clock = _FakeClock(self._wait)
         self._runtime = Runtime(self._runtime.settings, clock=self._clock)  # never started
-        self._step = interval
-        self._grace = grace_period
-        self._platform_leader: str | None = None
+        self._elected: str | None = None  # by the platform, known here or not
         self._in_contact = True
         self._stopped = False
-        self._horizon = inf  # when `run_leader_task` has another pod elected
-        self._waited = 0.0  # by callbacks, since the test did something
-        self._leader_tasks: list[_PlayedTask] = []
+        self._handover_at = inf  # when another pod is elected, in `run_leader_task`
+        self._waited = 0.0  # in callbacks, since the last `elect`
+        self._tasks: dict[Callable[..., object], Callable[[Any], object]] = {}
+        self._served: dict[Callable[..., object], Leadership] = {}  # each task's latest
         self._announcing = False
-        self._store: Store | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._dispatcher: tuple[Store, Dispatcher] | None = None
         if leading is not None:
             self.elect(identity if leading else ANOTHER_POD)
 
-    # --- what the platform and the time do -------------------------------------------
+    # --- the platform and the time -----------------------------------------------------
 
     def elect(self, name: str | None = None) -> None:
-        """The platform elects ``name``; by default, this process. Also restores lost contact."""
-        self._platform_leader = self.identity if name is None else name
+        """The platform elects ``name``; by default, this process. Also restores contact."""
+        self._elected = self.identity if name is None else name
         self._in_contact = True
         self._waited = 0.0
         self._confirm()
@@ -103,102 +103,105 @@ class FakeElector(Elector):
         """The platform elects another pod, ``to``."""
         if to == self.identity:
             raise ValueError(
-                f"demote: {to!r} is this elector's own identity; elect() makes it lead"
+                f"demote: {to!r} is this elector's own identity; use elect() to make it the leader"
             )
         self.elect(to)
 
     def lose_contact(self, seconds: float | None = None) -> None:
         """Contact to the sidecar is lost, and ``seconds`` pass; by default, the grace period.
 
-        Until the grace period is over the state stays as it is; then it is unknown. `elect`
+        The state stays as it is until the grace period is over; then it is unknown. `elect`
         restores contact.
         """
         self._in_contact = False
-        self.advance(self._grace if seconds is None else seconds)
+        self.advance(self._runtime.settings.grace_period if seconds is None else seconds)
 
     def advance(self, seconds: float) -> None:
-        """Let fake time pass; while there is contact, the leader is confirmed all along."""
+        """Let fake time pass. While there is contact, the leader is confirmed continuously."""
         if not 0 <= seconds < inf:
             raise ValueError(f"seconds: expected a finite number, not negative, got {seconds!r}")
         self._pass(seconds)
 
     def run_leader_task(self, fn: Callable[..., object], *, seconds: float = 60.0) -> bool:
-        """Run ``fn``, which was given to `while_leader`, now, for the present leadership.
+        """Run ``fn``, which was registered with `while_leader`, for the current leadership.
 
-        ``fn`` has ``seconds`` of fake time, which pass while it waits on its
-        leadership; then another pod is elected, so that it ends as it would in
-        production. A function that looks at ``leadership.ended`` without ever waiting on
-        the leadership never sees time pass.
+        ``fn`` has ``seconds`` of fake time, which pass while it waits on its leadership; then
+        another pod is elected, so that it ends as it would in production. For a function
+        that checks ``leadership.ended`` but never waits on the leadership, no time passes.
 
-        Returns False if it has finished in this leadership already, since it would not be
-        called again. An exception of ``fn`` is raised. Raises `NotLeaderError` without a
-        leadership, and ValueError for a function that was not given to `while_leader`.
+        Returns False, without running it, if ``fn`` has run in this leadership already. An
+        exception of ``fn`` is raised. Raises `NotLeaderError` without a leadership, and
+        ValueError for a function that was not registered with `while_leader`.
         """
-        task = next((task for task in self._leader_tasks if task.fn == fn), None)
-        if task is None:
-            raise ValueError(f"{name_of(fn)} was not given to while_leader() of this elector")
+        call = self._tasks.get(fn)
+        if call is None:
+            raise ValueError(f"{name_of(fn)} was not registered with while_leader()")
         leadership = self._runtime.store.leadership
         if leadership is None or leadership.ended:
-            raise NotLeaderError(f"{name_of(fn)} runs only while leading; call elect() first")
-        if task.served is leadership:
+            raise NotLeaderError(f"{name_of(fn)} runs only on the leader; call elect() first")
+        if self._served.get(fn) is leadership:
             return False
-        task.served = leadership
-        self._horizon = self._clock.now() + seconds
+        self._served[fn] = leadership
+        self._handover_at = self._clock.instant + seconds
         try:
-            task.call(leadership)
+            call(leadership)
         finally:
-            self._horizon = inf
+            self._handover_at = inf
         return True
 
     def _confirm(self) -> None:
         """The sidecar names the leader, if there is contact."""
-        if self._in_contact and self._platform_leader and not self._stopped:
-            self._runtime.store.confirm(self._platform_leader, self._clock.now(), pushed=True)
+        if self._in_contact and self._elected and not self._stopped:
+            self._runtime.store.confirm(self._elected, self._clock.instant, pushed=True)
 
     def _pass(self, seconds: float) -> None:
-        """Let time pass in steps short enough for one confirmation to reach the next."""
-        end = self._clock.now() + seconds
-        while (instant := self._clock.now()) < end:
-            self._clock.instant = min(instant + self._step, end, max(self._horizon, instant))
-            if self._clock.instant >= self._horizon:
-                self._horizon = inf
-                self._platform_leader = ANOTHER_POD
+        """Let time pass in steps short enough that no confirmation expires in between."""
+        clock, step = self._clock, self._runtime.settings.poll_interval
+        end = clock.instant + seconds
+        while clock.instant < end:
+            clock.instant = min(clock.instant + step, end, max(self._handover_at, clock.instant))
+            if clock.instant >= self._handover_at:
+                self._handover_at = inf
+                self._elected = ANOTHER_POD
             self._runtime.store.expire()
             self._confirm()
             self._announce()
 
     def _wait(self, flag: Flag, seconds: float | None) -> None:
-        """A callback or a leader task waits on its leadership: time passes."""
-        end = inf if seconds is None else self._clock.now() + seconds
-        while not flag.is_set() and (left := end - self._clock.now()) > 0:
-            step = min(left, self._step)
+        """A callback or a leader task waits on its leadership: let time pass."""
+        end = inf if seconds is None else self._clock.instant + seconds
+        while not flag.is_set() and (left := end - self._clock.instant) > 0:
+            step = min(left, self._runtime.settings.poll_interval)
             self._waited += step
-            if self._waited > LONGEST_WAIT and self._horizon == inf:
-                raise RuntimeError(
-                    "waits for the end of a leadership that nothing in this test ends"
-                )
+            if self._waited > LONGEST_WAIT and self._handover_at == inf:
+                raise RuntimeError("waits for the end of a leadership that this test never ends")
             self._pass(step)
 
     def _announce(self) -> None:
-        """Run the callbacks that are due, unless one of them is running: it comes first."""
+        """Run the callbacks that are due, unless one of them is running: they run after it."""
         if self._announcing:
             return
         runtime = self._runtime
-        if self._dispatcher is None or self._store is not runtime.store:  # restarted, or forked
-            self._store = runtime.store
-            self._dispatcher = Dispatcher(
+        if self._dispatcher is None or self._dispatcher[0] is not runtime.store:  # a new store
+            dispatcher = Dispatcher(
                 runtime.store, runtime.registry, runtime.health, overrun_after=inf
             )
+            self._dispatcher = runtime.store, dispatcher
+        self._drain(*self._dispatcher)
+
+    def _drain(self, store: Store, dispatcher: Dispatcher) -> None:
         self._announcing = True
         try:
-            self._dispatcher.drain()
+            dispatcher.drain()
         finally:
             self._announcing = False
+        if self._runtime.store is not store:  # stopped by a callback, which may have restarted it
+            self._announce()
 
-    # --- the elector's own -------------------------------------------------------------
+    # --- the methods of `Elector` ------------------------------------------------------
 
     def start(self) -> Self:
-        """Make contact again after `stop`; otherwise there is nothing to do."""
+        """Restore contact after `stop`; otherwise there is nothing to do."""
         if self._stopped:
             self._stopped = False
             self._confirm()
@@ -208,69 +211,67 @@ class FakeElector(Elector):
     def stop(self, timeout: float | None = 5.0) -> bool:
         """Step down: the state is unknown, and ``on_demoted`` callbacks have run. Always True."""
         self._stopped = True
-        dispatcher = self._dispatcher
         self._runtime.begin_stop()
-        if dispatcher is not None and not self._announcing:
-            dispatcher.drain()
+        if self._dispatcher is not None and not self._announcing:
+            self._drain(*self._dispatcher)
         return True
 
     @property
     def is_leader(self) -> bool:
         """Whether this process is the leader, in fake time."""
-        return self._clock.now() < self._runtime.store.snapshot.lead_until
+        return self._clock.instant < self._runtime.store.snapshot.lead_until
 
     def status(self) -> Status:
-        """See `Elector.status`; ``stream`` follows `lose_contact`."""
+        """See `Elector.status`. ``stream`` is ``"waiting"`` while contact is lost."""
         running = not self._stopped
         stream = "off" if not running else "open" if self._in_contact else "waiting"
         return super().status()._replace(running=running, stream=stream)
 
     def refresh(self) -> Status:
-        """Confirm the leader once more; `ElectorUnavailableError` while contact is lost."""
+        """Confirm the leader once more. Raises `ElectorUnavailableError` while contact is lost."""
         if not self._in_contact:
             raise ElectorUnavailableError(
                 "no answer from the fake elector: lose_contact() was called"
             )
-        if self._platform_leader:
-            self._runtime.store.confirm(self._platform_leader, self._clock.now())
+        if self._elected:
+            self._runtime.store.confirm(self._elected, self._clock.instant)
         self._announce()
         return self.status()
 
     def wait_until_leader(self, timeout: float | None = None) -> bool:
-        """Whether this process is the leader. Returns at once: nothing changes meanwhile."""
+        """Whether this process is the leader. Returns at once: a wait would change nothing."""
         return self.is_leader
 
     def wait_until_known(self, timeout: float | None = None) -> bool:
-        """Whether the leader is known. Returns at once: nothing changes meanwhile."""
+        """Whether the leader is known. Returns at once: a wait would change nothing."""
         return self.state is not State.UNKNOWN
 
     def may_wait_for_first_answer(self) -> bool:
-        """False: nothing changes while waiting."""
+        """False: a wait would change nothing."""
         return False
 
     def on_elected(self, callback: AnyCallback) -> AnyCallback:
-        """See `Elector.on_elected`; called now if this process is the leader."""
+        """See `Elector.on_elected`. Called at once if this process is the leader."""
         super().on_elected(callback)
         self._announce()
         return callback
 
     def on_leader_change(self, callback: AnyCallback) -> AnyCallback:
-        """See `Elector.on_leader_change`; called now if a leader is known."""
+        """See `Elector.on_leader_change`. Called at once if a leader is known."""
         super().on_leader_change(callback)
         self._announce()
         return callback
 
     def while_leader(self, fn: AnyCallback) -> AnyCallback:
-        """Remember ``fn``; it has no thread, and runs when `run_leader_task` is called."""
-        self._leader_tasks.append(_PlayedTask(fn, adapt(fn, "while_leader")))
+        """Register ``fn``. It has no thread here; `run_leader_task` runs it."""
+        self._tasks[fn] = adapt(fn, "while_leader")
         return fn
 
     def remove(self, callback: Callable[..., object]) -> bool:
         """See `Elector.remove`."""
-        kept = [task for task in self._leader_tasks if task.fn != callback]
-        gone = len(kept) < len(self._leader_tasks)
-        self._leader_tasks = kept
-        return super().remove(callback) or gone
+        is_task = self._tasks.pop(callback, None) is not None
+        self._served.pop(callback, None)
+        return super().remove(callback) or is_task
 
 
 class _FakeClock(Clock):
@@ -285,12 +286,3 @@ class _FakeClock(Clock):
 
     def wait(self, flag: Flag, seconds: float | None) -> None:
         self._wait(flag, seconds)
-
-
-class _PlayedTask:
-    """A function of ``while_leader`` and the leadership for which it ran last."""
-
-    def __init__(self, fn: Callable[..., object], call: Callable[[Any], object]) -> None:
-        self.fn = fn
-        self.call = call
-        self.served: Leadership | None = None

@@ -1,4 +1,4 @@
-"""`override_leader`: replaces what electors answer, and nothing else."""
+"""`override_leader`: changes the answers of electors, and nothing else."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class override_leader:  # noqa: N801 - used like a function
-    """Make every elector of this process say that it leads, or that it does not.
+    """Make every elector of this process answer that it is the leader, or that it is not.
 
-    A context manager, and a decorator for ``def``, ``async def``, generators (fixtures)
-    and methods. May be nested: the innermost counts. Whatever was true before is true
-    again afterwards, also after an exception.
+    A context manager, and a decorator for ``def``, ``async def``, generators (fixtures) and
+    methods. Overrides may be nested; the innermost one counts. At the end, also after an
+    exception, the answers are what they were before.
 
-    Only answers change: `is_leader`, `state`, `leader`, `status()`, `refresh()`, the
-    two waits and guarded calls. Callbacks do not run, and nothing is started; a
-    process-wide elector that was not in use before needs neither environment nor
-    network. To play elections, use `FakeElector`.
+    leading: the answer. Raises TypeError if it is not a bool, or if the decorated object is
+        not a function.
+
+    Only answers change: `is_leader`, `state`, `leader`, `status()`, `refresh()`, the two waits
+    and guarded calls. Callbacks do not run, and nothing is started. A process-wide elector
+    that was not in use before needs neither environment variables nor a network. To simulate
+    elections, use `FakeElector`.
 
     Example::
 
@@ -86,18 +89,18 @@ class override_leader:  # noqa: N801 - used like a function
 
 
 class _Overrides:
-    """The overrides in force, innermost last, and what they hide.
+    """The overrides in force, innermost last, and the attributes that they replace.
 
-    `_lock` protects both; tests may run in threads. Answers are replaced on the
-    classes with the first override and put back with the last: `is_leader` costs
-    nothing extra in production.
+    `_lock` protects both, because tests may run in threads. The first override replaces the
+    public readers of the classes, and the end of the last one restores them. So `is_leader`
+    needs no check for overrides in production.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._outer: list[bool] = []  # what was answered before each override in force
+        self._outer: list[bool] = []  # the answer before each override in force
         self._leads = False
-        self._hidden: list[tuple[type[Elector], str, object]] = []
+        self._replaced: list[tuple[type[Elector], str, object]] = []
         self._default: default.Default | None = None
 
     def enter(self, leading: bool) -> None:
@@ -105,7 +108,7 @@ class _Overrides:
             self._outer.append(self._leads)
             self._leads = leading
             if len(self._outer) == 1:
-                self._hide()
+                self._replace()
 
     def leave(self) -> None:
         with self._lock:
@@ -114,20 +117,20 @@ class _Overrides:
             self._leads = self._outer.pop()
 
     def leads(self) -> bool:
-        return self._leads  # without the lock: one reference, read by any thread
+        return self._leads  # a single reference: read without the lock
 
-    def _hide(self) -> None:
+    def _replace(self) -> None:
         for owner in (Elector, FakeElector):
             for name, answer in _answers(vars(owner)["status"]).items():
                 if name in vars(owner):
-                    self._hidden.append((owner, name, vars(owner)[name]))
+                    self._replaced.append((owner, name, vars(owner)[name]))
                     setattr(owner, name, answer)
         if not default.current.in_use:
             self._default, default.current = default.current, StandIn(FakeElector())
 
     def _restore(self) -> None:
-        while self._hidden:
-            setattr(*self._hidden.pop())
+        while self._replaced:
+            setattr(*self._replaced.pop())
         if self._default is not None:
             default.current, self._default = self._default, None
 
@@ -136,7 +139,7 @@ _overrides = _Overrides()
 
 
 def _answers(real_status: Callable[[Any], Status]) -> dict[str, object]:
-    """What stands in for each reader of `Elector` while an override is in force."""
+    """The readers of `Elector` while an override is in force."""
     leads = _overrides.leads
 
     def state(_: Elector) -> State:

@@ -1,10 +1,10 @@
-"""Another process-wide elector for a while: a given one, or one made anew."""
+"""Replacing the process-wide elector for the length of a test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from .. import default
 from ..elector import Elector
@@ -12,9 +12,11 @@ from ..settings import Options
 
 __all__ = ["StandIn", "own_default_elector", "use_as_default"]
 
+SomeElector = TypeVar("SomeElector", bound=Elector)
+
 
 class StandIn(default.Default):
-    """Hands out one given elector, whatever the application configures."""
+    """Always returns one given elector, also after `configure`."""
 
     def __init__(self, elector: Elector) -> None:
         super().__init__()
@@ -22,20 +24,20 @@ class StandIn(default.Default):
 
     @property
     def in_use(self) -> bool:
-        """True: there is nothing to configure or start any more."""
+        """True: there is nothing to configure or to start."""
         return True
 
     def configure(self, **settings: Unpack[Options]) -> Elector:
-        """Accepted, and without effect."""
+        """Has no effect."""
         return self._stand_in
 
     def get(self) -> Elector:
-        """The one it stands for."""
+        """The given elector."""
         return self._stand_in
 
 
 @contextmanager
-def _current(instead: default.Default) -> Iterator[None]:
+def _replaced(instead: default.Default) -> Iterator[None]:
     before, default.current = default.current, instead
     try:
         yield
@@ -44,23 +46,23 @@ def _current(instead: default.Default) -> Iterator[None]:
 
 
 @contextmanager
-def use_as_default(elector: Elector) -> Iterator[Elector]:
-    """Within the block ``elector`` is the process-wide one, which `only_on_leader` asks.
+def use_as_default(elector: SomeElector) -> Iterator[SomeElector]:
+    """Within the block ``elector`` is the process-wide one, which `only_on_leader` uses.
 
-    ``configure()`` is accepted within it and changes nothing.
+    Calls of ``configure()`` return it and have no other effect.
     """
-    with _current(StandIn(elector)):
+    with _replaced(StandIn(elector)):
         yield elector
 
 
 @contextmanager
 def own_default_elector() -> Iterator[None]:
-    """Within the block the process-wide elector is made anew when it is first asked for.
+    """Within the block there is a new process-wide elector, made when it is first needed.
 
-    It, too, is stopped at the end. For tests against `elector_thread.local`.
+    It is stopped at the end. For tests with a local elector (`elector_thread.local`).
     """
     own = default.Default()
-    with _current(own):
+    with _replaced(own):
         try:
             yield
         finally:

@@ -7,5 +7,5 @@ from django.core.asgi import get_asgi_application
 from elector_thread.integrations.uvicorn import steps_down
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
-# uvicorn ends without Python's exit handlers: only a lifespan can step down
+# uvicorn runs no Python exit handlers at shutdown: the lifespan has to step down
 application = steps_down(get_asgi_application())

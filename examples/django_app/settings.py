@@ -1,6 +1,6 @@
-"""The least that Django needs, and the two lines that elector-thread needs."""
+"""The minimum that Django needs, and the two lines that elector-thread needs."""
 
-SECRET_KEY = "only for this example"  # noqa: S105 - it is one
+SECRET_KEY = "only for this example"  # noqa: S105 - not a real secret
 DEBUG = True
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "urls"
@@ -10,5 +10,5 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memor
 INSTALLED_APPS = ["reports"]
 INSTALLED_APPS += ["elector_thread.integrations.django"]
 
-# Without an elector (ELECTOR_GET_URL), as on your own machine, this process leads.
+# Where ELECTOR_GET_URL is not set, as on your own machine, this process is the leader.
 ELECTOR_THREAD = {"when_unconfigured": "lead"}

@@ -1,4 +1,4 @@
-"""A process that forks as a C server does, and prints as JSON what its children saw."""
+"""Forks as a server in C does, and prints what the children observed as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USES: dict[str, Callable[[Elector], bool]] = {
     "start_dormant": lambda elector: start_dormant() is None and elector.is_leader,
     "stop": lambda elector: elector.stop() and elector.is_leader,
 }
-"""What a child may do first; True if it then believes that it leads."""
+"""What a child may do first; each returns True if the child then considers itself the leader."""
 
 
 def main(get_url: str, sse_url: str, lock_path: str) -> None:

@@ -1,4 +1,4 @@
-"""Running a function in a forked child, with a hard time limit."""
+"""Run a function in a forked child, with a time limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE = 10.0
 
 
 class Child:
-    """A forked child that runs ``fn`` and hands its result back through a pipe."""
+    """A forked child that runs ``fn`` and returns its result through a pipe."""
 
     def __init__(self, fn: Callable[[], Any], fork: Callable[[], int] | None = None) -> None:
         self._reader, writer = os.pipe()
@@ -32,7 +32,7 @@ class Child:
         os.close(writer)
 
     def result(self, within: float = PATIENCE) -> Any:
-        """What ``fn`` returned; a child that takes longer is killed and fails the test."""
+        """Return what ``fn`` returned; a child that takes longer is killed and fails the test."""
         data = b""
         while select.select([self._reader], [], [], within)[0]:
             if not (part := os.read(self._reader, 65536)):
@@ -47,12 +47,12 @@ class Child:
 
 
 def in_child(fn: Callable[[], Any], within: float = PATIENCE) -> Any:
-    """Fork, run ``fn`` there, and give back what it returned."""
+    """Fork, run ``fn`` in the child, and return its result."""
     return Child(fn).result(within)
 
 
 def reap(pid: int, within: float = PATIENCE) -> int:
-    """The exit code of a child, which is killed if it does not end in time."""
+    """Wait for a child, which is killed if it does not end in time; return its exit code."""
     pidfd = os.pidfd_open(pid)
     if not select.select([pidfd], [], [], within)[0]:
         os.kill(pid, signal.SIGKILL)
@@ -61,14 +61,14 @@ def reap(pid: int, within: float = PATIENCE) -> int:
 
 
 def fork_quietly() -> int:
-    """os.fork(); that threads are alive, which Python 3.12 warns of, is what is tested."""
+    """Call os.fork() without the warning about running threads, which Python 3.12 gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def c_fork() -> int:
-    """fork() as a C server does it: no fork hook of Python's runs."""
+    """Call fork() as a server in C does: Python's fork hooks do not run."""
     pid: int = ctypes.PyDLL(None).fork()
     return pid
 
@@ -86,7 +86,7 @@ def _run_and_exit(fn: Callable[[], Any], writer: int) -> None:
 
 
 def own_socket_inodes(pid: int | str = "self") -> set[str]:
-    """The sockets that a process has open, by their inodes."""
+    """The inodes of the sockets that a process has open."""
     inodes = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -99,7 +99,7 @@ def own_socket_inodes(pid: int | str = "self") -> set[str]:
 
 
 def client_inodes(port: int) -> set[str]:
-    """The inodes of this host's sockets that are connected *to* ``port`` on loopback."""
+    """The inodes of this host's sockets that are connected to ``port``."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {row[9] for row in rows if row[2].endswith(f":{port:04X}")}
 
@@ -131,14 +131,14 @@ LOCK_TYPES = (type(threading.Lock()), type(threading.RLock()), threading.Conditi
 
 CORE = ("default", "dispatch", "elector", "forks", "guard", "journal")
 CORE += ("life", "poll", "seat", "sidecar", "stream", "tasks")
-"""The modules whose own names are looked through; the rest is found on the way."""
+"""The modules in which the search for locks begins."""
 
 
 def locks_of(root: object) -> dict[str, list[Any]]:
-    """Every lock of the core's that hangs on ``root`` or on a module, by ``owner.name``.
+    """Every lock that can be reached from ``root`` or from a module, by ``owner.name``.
 
-    Only attributes of the library's own classes are walked; an Event's or a Thread's
-    inner lock is not ours to hold.
+    The search follows attributes of the library's own classes only. The lock inside an
+    Event or a Thread belongs to Python.
     """
     found: dict[str, list[Any]] = defaultdict(list)
     waiting: list[tuple[str, object]] = [("", root)]
@@ -152,7 +152,7 @@ def locks_of(root: object) -> dict[str, list[Any]]:
             continue
         seen.add(id(current))
         if isinstance(current, Flag):
-            continue  # what looks like a lock in it is held by nobody
+            continue  # its lock is never held
         if isinstance(current, LOCK_TYPES):
             found[name].append(current)
         owner = type(current).__name__

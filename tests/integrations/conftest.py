@@ -17,7 +17,7 @@ def served_elector() -> Iterator[LocalElector]:
 
 @pytest.fixture
 def local(served_elector: LocalElector) -> LocalElector:
-    """A local elector at which pod-a leads and nobody listens yet."""
+    """A local elector with pod-a as the leader, and without open streams."""
     wait_streams(served_elector, 0)
     served_elector.elect("pod-a")
     return served_elector

@@ -106,7 +106,7 @@ def test_election_and_start_at_once_always_agree(
     until(lambda: scheduler.state == STATE_RUNNING, "the scheduler to run")
 
 
-def test_an_election_amid_the_pause_of_a_start_counts(
+def test_an_election_during_the_pause_at_the_start_counts(
     elector: Elector, server: ScriptedServer
 ) -> None:
     class Slow(BackgroundScheduler):  # type: ignore[misc]  # APScheduler has no types
@@ -169,7 +169,7 @@ def test_a_run_outside_of_a_leadership_is_skipped(
     assert job.__qualname__.endswith("job"), "job stores keep jobs by name"
 
 
-def test_remove_lets_go(
+def test_remove_undoes_bind(
     elector: Elector, scheduler: BackgroundScheduler, server: ScriptedServer
 ) -> None:
     binding: Binding = bind(elector, scheduler)
@@ -179,6 +179,8 @@ def test_remove_lets_go(
 
 
 @pytest.mark.parametrize("thing", ["pod-a", AsyncElector(Elector(when_unconfigured="follow"))])
-def test_what_is_no_elector_is_told(thing: Any) -> None:
-    with pytest.raises(TypeError, match=r"bind: expected an Elector, got .*: an adapter.s is its"):
+def test_an_object_that_is_not_an_elector_is_refused(thing: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"bind: expected an Elector, got .*; of an adapter, use .elector"
+    ):
         bind(thing, BackgroundScheduler())

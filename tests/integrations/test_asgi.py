@@ -25,7 +25,7 @@ from elector_thread import (
     Leadership,
     State,
 )
-from elector_thread.integrations._on_loop import OnLoop
+from elector_thread.integrations._event_loop import AsyncCallback
 from elector_thread.integrations.asgi import AsyncElector
 from elector_thread.local import LocalElector
 
@@ -75,8 +75,8 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(limited())
 
 
-class Diary:
-    """What callbacks did, in order, and whether two were ever at it at once."""
+class Recorder:
+    """What async callbacks did, in order, and whether two of them ran at the same time."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -107,20 +107,20 @@ def test_async_callbacks_keep_the_order_and_never_overlap(
     elector: Elector, server: ScriptedServer
 ) -> None:
     async def main() -> None:
-        diary = Diary()
+        recorder = Recorder()
         asynchronous = AsyncElector(elector)
-        asynchronous.on_elected(diary.note("first elected"))
-        asynchronous.on_elected(diary.note("second elected"))
-        asynchronous.on_demoted(diary.note("demoted"))
+        asynchronous.on_elected(recorder.note("first elected"))
+        asynchronous.on_elected(recorder.note("second elected"))
+        asynchronous.on_demoted(recorder.note("demoted"))
         server.leader = "pod-a"
         async with asynchronous:
-            await diary.wait(2)
+            await recorder.wait(2)
             server.elect("pod-b")
-            await diary.wait(3)
+            await recorder.wait(3)
             server.elect("pod-a")
-            await diary.wait(5)
+            await recorder.wait(5)
         # stop() let on_demoted end on this loop
-        assert diary.lines == [
+        assert recorder.lines == [
             "first elected 1",
             "second elected 1",
             "demoted 1",
@@ -128,31 +128,31 @@ def test_async_callbacks_keep_the_order_and_never_overlap(
             "second elected 2",
             "demoted 2",
         ]
-        assert not diary.overlapped
-        assert diary.threads == {threading.get_ident()}
+        assert not recorder.overlapped
+        assert recorder.threads == {threading.get_ident()}
 
     run(main)
 
 
-def test_plain_callbacks_stand_in_the_same_row(elector: Elector, server: ScriptedServer) -> None:
+def test_plain_and_async_callbacks_keep_one_order(elector: Elector, server: ScriptedServer) -> None:
     async def main() -> None:
-        told: list[str] = []
+        called: list[str] = []
         asynchronous = AsyncElector(elector)
 
         @asynchronous.on_elected
         async def first() -> None:
             await asyncio.sleep(0.02)
-            told.append("async")
+            called.append("async")
 
-        asynchronous.on_elected(lambda: told.append("plain"))
+        asynchronous.on_elected(lambda: called.append("plain"))
         server.leader = "pod-a"
         async with asynchronous:
             assert await asynchronous.wait_until_leader()
             assert asynchronous.is_leader
             assert asynchronous.state is State.LEADER
-            while len(told) < 2:
+            while len(called) < 2:
                 await asyncio.sleep(0.01)
-        assert told == ["async", "plain"]
+        assert called == ["async", "plain"]
 
     run(main)
 
@@ -185,27 +185,27 @@ def test_callbacks_registered_at_import_run_on_the_loop_of_the_lifespan(
     assert len(loops) == 2
 
 
-def test_an_async_callback_that_raises_is_contained(
+def test_an_exception_of_an_async_callback_is_suppressed(
     elector: Elector, server: ScriptedServer
 ) -> None:
     async def main() -> None:
-        diary = Diary()
+        recorder = Recorder()
         asynchronous = AsyncElector(elector)
 
         @asynchronous.on_elected
         async def broken() -> None:
             raise SystemExit("would end the loop")
 
-        asynchronous.on_elected(diary.note("elected"))
+        asynchronous.on_elected(recorder.note("elected"))
         server.leader = "pod-a"
         async with asynchronous:
-            await diary.wait(1)
+            await recorder.wait(1)
             assert asynchronous.status().counts.callback_errors == 1
 
     run(main)
 
 
-def test_a_callback_whose_loop_is_closed_is_contained(
+def test_a_callback_whose_loop_is_closed_is_an_error_of_that_callback(
     elector: Elector, server: ScriptedServer
 ) -> None:
     asynchronous = AsyncElector(elector)
@@ -215,22 +215,22 @@ def test_a_callback_whose_loop_is_closed_is_contained(
         async def elected() -> None: ...
 
     run(register)
-    told = threading.Event()
-    asynchronous.on_elected(told.set)
+    called = threading.Event()
+    asynchronous.on_elected(called.set)
     server.leader = "pod-a"
     elector.start()
-    assert told.wait(PATIENCE)
+    assert called.wait(PATIENCE)
     assert elector.status().counts.callback_errors == 1
     assert "ElectorError" in str(elector.status().last_error)
 
 
-def test_a_loop_that_is_closed_with_a_callback_on_it_holds_nothing_up(
+def test_a_loop_that_is_closed_with_a_callback_on_it_delays_no_other_callback(
     elector: Elector, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OnLoop, "CHECK", 0.02)
+    monkeypatch.setattr(AsyncCallback, "CHECK", 0.02)
     asynchronous = AsyncElector(elector)
     loop = asyncio.new_event_loop()
-    entered, told = threading.Event(), threading.Event()
+    entered, called = threading.Event(), threading.Event()
 
     async def register() -> None:
         @asynchronous.on_elected
@@ -239,35 +239,35 @@ def test_a_loop_that_is_closed_with_a_callback_on_it_holds_nothing_up(
             await asyncio.Event().wait()
 
     loop.run_until_complete(register())
-    asynchronous.on_elected(told.set)
+    asynchronous.on_elected(called.set)
     server.leader = "pod-a"
     elector.start()
     loop.run_until_complete(asyncio.to_thread(entered.wait, PATIENCE))
     loop.close()
-    assert told.wait(PATIENCE)
+    assert called.wait(PATIENCE)
     assert "ElectorError" in str(elector.status().last_error)
 
 
-def test_a_callback_may_take_longer_than_the_looks_at_its_loop(
+def test_a_callback_may_take_longer_than_the_checks_of_its_loop(
     elector: Elector, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OnLoop, "CHECK", 0.001)
+    monkeypatch.setattr(AsyncCallback, "CHECK", 0.001)
 
     async def main() -> None:
-        diary = Diary()
+        recorder = Recorder()
         asynchronous = AsyncElector(elector)
-        asynchronous.on_elected(diary.note("first"))
-        asynchronous.on_elected(diary.note("second"))
+        asynchronous.on_elected(recorder.note("first"))
+        asynchronous.on_elected(recorder.note("second"))
         server.leader = "pod-a"
         async with asynchronous:
-            await diary.wait(2)
-        assert diary.lines == ["first 1", "second 1"]
-        assert not diary.overlapped
+            await recorder.wait(2)
+        assert recorder.lines == ["first 1", "second 1"]
+        assert not recorder.overlapped
 
     run(main)
 
 
-def test_a_callback_called_on_its_own_loop_says_so_instead_of_waiting_for_itself(
+def test_a_callback_called_on_its_own_loop_is_an_error_not_a_deadlock(
     elector: Elector,
 ) -> None:
     registered: list[Callable[..., object]] = []
@@ -287,17 +287,17 @@ def test_a_callback_called_on_its_own_loop_says_so_instead_of_waiting_for_itself
 
 def test_a_removed_async_callback_is_not_called(elector: Elector, server: ScriptedServer) -> None:
     async def main() -> None:
-        diary = Diary()
+        recorder = Recorder()
         asynchronous = AsyncElector(elector)
-        gone = diary.note("gone")
+        gone = recorder.note("gone")
         asynchronous.on_elected(gone)
-        asynchronous.on_elected(diary.note("kept"))
+        asynchronous.on_elected(recorder.note("kept"))
         assert asynchronous.remove(gone)
         assert not asynchronous.remove(gone)
         server.leader = "pod-a"
         async with asynchronous:
-            await diary.wait(1)
-        assert diary.lines == ["kept 1"]
+            await recorder.wait(1)
+        assert recorder.lines == ["kept 1"]
 
     run(main)
 
@@ -439,7 +439,7 @@ def test_a_wait_that_is_cancelled_as_it_comes_true_disturbs_no_other(
             await asyncio.sleep(0)
             server.wait_streams()
             server.elect("pod-a")
-            until(lambda: waiting_threads() == 0, "the news to lie before the loop")
+            until(lambda: waiting_threads() == 0, "the result to reach the loop")
             cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
@@ -448,13 +448,13 @@ def test_a_wait_that_is_cancelled_as_it_comes_true_disturbs_no_other(
     run(main)
 
 
-def test_a_closed_loop_with_a_wait_on_it_is_let_go(
+def test_a_closed_loop_with_a_wait_on_it_is_released(
     elector: Elector, server: ScriptedServer
 ) -> None:
     server.leader = "pod-b"
     asynchronous = AsyncElector(elector)
-    home, loop = asyncio.new_event_loop(), asyncio.new_event_loop()
-    home.run_until_complete(asynchronous.wait_until_known())
+    first, loop = asyncio.new_event_loop(), asyncio.new_event_loop()
+    first.run_until_complete(asynchronous.wait_until_known())
     task = loop.create_task(asynchronous.wait_until_leader())
     loop.run_until_complete(asyncio.sleep(0))
     task.cancel()
@@ -467,12 +467,12 @@ def test_a_closed_loop_with_a_wait_on_it_is_let_go(
     until(lambda: waiting_threads() == 0, "the thread of that wait to end")
     gc.collect()
     assert gone() is None
-    home.close()
+    first.close()
 
 
-def test_whoever_waits_is_told_why_it_cannot_be_started(make_elector: MakeElector) -> None:
+def test_a_wait_raises_the_error_of_the_start(make_elector: MakeElector) -> None:
     async def main() -> None:
-        elector = make_elector(scope="process", lock_path="/proc/no/such/folder/seat")
+        elector = make_elector(scope="process", lock_path="/proc/no/such/folder/lock")
         with pytest.raises(ConfigurationError, match="lock_path"):
             await AsyncElector(elector).wait_until_leader()
 
@@ -489,7 +489,7 @@ def test_refresh_asks_without_blocking_the_loop(elector: Elector, server: Script
     run(main)
 
 
-def test_refresh_says_why_there_is_no_answer(elector: Elector, server: ScriptedServer) -> None:
+def test_refresh_without_an_answer_raises(elector: Elector, server: ScriptedServer) -> None:
     async def main() -> None:
         server.close()
         with pytest.raises(ElectorUnavailableError, match="connection refused"):
@@ -505,7 +505,7 @@ def test_a_refresh_that_is_cancelled_as_it_is_answered_is_cancelled(
         task = asyncio.create_task(AsyncElector(elector).refresh())
         await asyncio.sleep(0)
         names = lambda: [thread.name for thread in threading.enumerate()]  # noqa: E731
-        until(lambda: "elector-async" not in names(), "the answer to lie before the loop")
+        until(lambda: "elector-async" not in names(), "the result to reach the loop")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -563,7 +563,9 @@ async def takes_the_message_and_fails(scope: Any, receive: Any, send: Any) -> No
     ],
     ids=["raises at once", "raises later", "Starlette"],
 )
-def test_wrap_lives_around_any_app(elector: Elector, server: ScriptedServer, app: Any) -> None:
+def test_wrap_adds_a_lifespan_to_any_app(
+    elector: Elector, server: ScriptedServer, app: Any
+) -> None:
     async def main() -> None:
         server.leader = "pod-a"
         asynchronous = AsyncElector(elector)

@@ -57,14 +57,14 @@ def test_each_child_of_a_prefork_pool_listens_and_their_parent_does_not(
     local: LocalElector, env: dict[str, str], client: Celery
 ) -> None:
     with worker(env, "--concurrency=2", "--max-tasks-per-child=1") as replica:
-        replica.wait_line("leads\n", count=2)
+        replica.wait_line("is the leader\n", count=2)
         wait_streams(local, 2)
         assert result(client, "reports.send") == "sent"
-        replica.wait_line("leads no longer\n")  # that child ends, and tells so
-        replica.wait_line("leads\n", count=3)  # and the next one takes its place
+        replica.wait_line("is no longer the leader\n")  # that child ends
+        replica.wait_line("is the leader\n", count=3)  # and the next one starts
         wait_streams(local, 2)
         local.elect("pod-b")
-        replica.wait_line("leads no longer\n", count=3, within=SWITCH)
+        replica.wait_line("is no longer the leader\n", count=3, within=SWITCH)
         assert result(client, "reports.send") == adapter.SKIPPED_RESULT == "SKIPPED"
 
 
@@ -73,7 +73,7 @@ def test_other_pools_have_one_stream(
     local: LocalElector, env: dict[str, str], client: Celery, pool: str
 ) -> None:
     with worker(env, f"--pool={pool}", "--concurrency=2") as replica:
-        replica.wait_line("leads\n")
+        replica.wait_line("is the leader\n")
         assert result(client, "reports.state")["is_leader"] is True
         wait_streams(local, 1)
 
@@ -96,7 +96,7 @@ def test_the_end_of_a_process_stops_only_what_it_has_started(
     monkeypatch.setattr(adapter, "default_elector", lambda: elector)
     monkeypatch.setattr(adapter, "_started", None)
     adapter._stop()
-    assert not elector.status().running, "a parent that serves nobody never starts"
+    assert not elector.status().running, "the parent runs no tasks and never starts"
     adapter._start()
     assert elector.status().running
     monkeypatch.setattr(adapter.os, "getpid", lambda: -1)  # as in a child of that process
@@ -124,7 +124,7 @@ class Known:
 
 
 @pytest.mark.parametrize("is_leader", [True, False])
-def test_leader_only_goes_with_any_scheduler(
+def test_leader_only_works_with_any_scheduler(
     monkeypatch: pytest.MonkeyPatch, is_leader: bool
 ) -> None:
     sent: list[str] = []

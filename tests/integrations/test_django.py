@@ -6,14 +6,11 @@ import io
 import json
 import os
 import queue
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.test import override_settings
@@ -27,27 +24,8 @@ from elector_thread.local import LocalElector
 
 from ..conftest import MakeElector
 from ..scripted import ScriptedServer
-from .replica import EXAMPLES, PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
-
-if not settings.configured:  # for what runs in this process
-    settings.configure()
-
-PROJECT = EXAMPLES / "django_app"
-
-
-def manage(
-    *arguments: str, env: dict[str, str], python: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    command = python or ("manage.py",)
-    return subprocess.run(
-        [sys.executable, *command, *arguments],
-        cwd=PROJECT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        stdin=subprocess.DEVNULL,
-    )
+from .django_project import PROJECT, manage
+from .replica import PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
 
 
 def platform(server: ScriptedServer) -> dict[str, str]:
@@ -139,7 +117,7 @@ def test_management_commands_do_not_connect(
 
 
 @pytest.mark.parametrize("command", ["check", "shell", "collectstatic", "send_report", "--help"])
-def test_commands_that_serve_nobody(command: str) -> None:
+def test_commands_that_do_not_serve(command: str) -> None:
     assert not _command_serves(["manage.py", command], start_in=["consume"])
 
 
@@ -177,8 +155,8 @@ def call(command: BaseCommand, *arguments: str) -> str:
 
 def test_elector_status(pod_a: ScriptedServer) -> None:
     pod_a.leader = "pod-b"
-    told = call(elector_status.Command())
-    assert told == "state:    follower\nleader:   pod-b\nidentity: pod-a\n"
+    printed = call(elector_status.Command())
+    assert printed == "state:    follower\nleader:   pod-b\nidentity: pod-a\n"
     assert pod_a.stream_requests == 0
 
 
@@ -187,7 +165,7 @@ def test_elector_status_as_json(pod_a: ScriptedServer) -> None:
     assert json.loads(call(elector_status.Command(), "--json"))["state"] == "leader"
 
 
-def test_elector_status_with_nobody_to_ask() -> None:
+def test_elector_status_without_settings() -> None:
     with pytest.raises(CommandError, match="ELECTOR_GET_URL is not set") as caught:
         call(elector_status.Command())
     assert caught.value.returncode == 2
@@ -198,7 +176,9 @@ def test_elector_status_without_an_answer_is_one_line(server: ScriptedServer) ->
     server.close()
     done = manage("elector_status", env=env)
     assert done.returncode == 1
-    assert done.stderr == f"CommandError: no answer from {server.get_url}: connection refused\n"
+    assert done.stderr == (
+        f"CommandError: no answer from the elector at {server.get_url}: connection refused\n"
+    )
 
 
 def test_only_on_leader_runs_the_command_on_the_leader(server: ScriptedServer) -> None:
@@ -210,13 +190,13 @@ def test_only_on_leader_runs_the_command_on_the_leader(server: ScriptedServer) -
 
 def test_only_on_leader_skips_the_command_on_a_follower(pod_a: ScriptedServer) -> None:
     pod_a.leader = "pod-b"
-    told = call(only_on_leader.Command(), "no_such_command")  # not even looked for
-    assert told == "no_such_command: skipped, since pod-b leads\n"
+    printed = call(only_on_leader.Command(), "no_such_command")  # not looked up
+    assert printed == "no_such_command: skipped, because pod-b is the leader\n"
 
 
 def test_only_on_leader_waits_for_the_first_election(pod_a: ScriptedServer) -> None:
-    told = "nobody is known to lead after 0.2 s: it has not seen an election yet"
-    with pytest.raises(CommandError, match=told) as caught:
+    message = "the leader is not known after 0.2 s: no election has taken place yet"
+    with pytest.raises(CommandError, match=message) as caught:
         call(only_on_leader.Command(), "--wait", "0.2", "send_report")
     assert caught.value.returncode == 1
     pod_a.wait_for(lambda: pod_a.gets > 1)  # counted once answered
@@ -233,7 +213,9 @@ def test_only_on_leader_refuses_a_bad_wait() -> None:
 def test_an_unknown_setting_is_refused_by_name() -> None:
     with (
         override_settings(ELECTOR_THREAD={"grace": 3}),
-        pytest.raises(ConfigurationError, match="ELECTOR_THREAD: unknown 'grace'; expected some"),
+        pytest.raises(
+            ConfigurationError, match="ELECTOR_THREAD: unknown settings 'grace'; expected some"
+        ),
     ):
         conf.read()
 
@@ -310,14 +292,14 @@ def test_several_workers_with_pod_scope_are_a_warning(
         ("GUNICORN_CMD_ARGS", "--access-logformat='unclosed -w 4"),
     ],
 )
-def test_one_worker_or_what_cannot_be_read_is_none(
+def test_one_worker_or_an_unreadable_count_is_no_warning(
     pod_a: ScriptedServer, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
     assert warnings() == []
 
 
-def test_a_proxy_concerns_nobody_where_there_is_no_elector(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_does_not_matter_without_an_elector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:8080")
     with override_settings(ELECTOR_THREAD={"when_unconfigured": "lead"}):
         assert warnings() == []
@@ -335,21 +317,21 @@ def test_a_proxy_on_the_way_to_the_elector_is_a_warning(monkeypatch: pytest.Monk
 # --- signals -------------------------------------------------------------------------
 
 
-def test_a_receiver_that_raises_does_not_keep_others_from_being_told(
+def test_an_exception_of_a_receiver_does_not_affect_the_others(
     pod_a: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[str] = []
     monkeypatch.setattr(signals, "close_old_connections", lambda: closed.append("closed"))
-    told: queue.Queue[tuple[str, int]] = queue.Queue()
+    received: queue.Queue[tuple[str, int]] = queue.Queue()
 
     def broken(**_: object) -> None:
         raise RuntimeError("a receiver's")
 
     def elected(leadership: Leadership, **_: object) -> None:
-        told.put(("elected", leadership.number))
+        received.put(("elected", leadership.number))
 
     def demoted(leadership: Leadership, **_: object) -> None:
-        told.put(("demoted", leadership.number))
+        received.put(("demoted", leadership.number))
 
     for receiver in (broken, elected):
         signals.leader_elected.connect(receiver)
@@ -359,9 +341,9 @@ def test_a_receiver_that_raises_does_not_keep_others_from_being_told(
         signals.connect(elector)
         pod_a.leader = "pod-a"
         elector.start()
-        assert told.get(timeout=PATIENCE) == ("elected", 1)
+        assert received.get(timeout=PATIENCE) == ("elected", 1)
         elector.stop()
-        assert told.get(timeout=PATIENCE) == ("demoted", 1)
+        assert received.get(timeout=PATIENCE) == ("demoted", 1)
     finally:
         for receiver in (broken, elected):
             signals.leader_elected.disconnect(receiver)

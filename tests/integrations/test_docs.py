@@ -1,4 +1,4 @@
-"""Every Python block of the frameworks page runs as it stands, and each example stands on it."""
+"""Every Python block of the frameworks page runs unchanged, and each example is shown on it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ..scripted import ScriptedServer
+from .django_project import PROJECT
 from .replica import EXAMPLES, PATIENCE, environment
 
 PAGE = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text()
 SECTIONS = [section for section in re.split(r"^## ", PAGE, flags=re.MULTILINE) if "```" in section]
-PROJECT = EXAMPLES / "django_app"
 
 AS_A_MODULE = "import runpy, sys; runpy.run_path(sys.argv[1], {'INSTALLED_APPS': []})"
 """Imports a block. It may add to a list of Django's settings."""
@@ -27,7 +27,7 @@ def blocks(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "section", [s for s in SECTIONS if "../examples/" in s], ids=lambda s: s.splitlines()[0]
 )
-def test_an_example_stands_on_the_page_word_for_word(section: str) -> None:
+def test_an_example_is_shown_on_the_page_word_for_word(section: str) -> None:
     (target,) = re.findall(r"\]\(\.\./examples/([^)]+)\)", section)
     path = EXAMPLES / target
     sources = [file.read_text() for file in (path.rglob("*.py") if path.is_dir() else [path])]
@@ -41,7 +41,7 @@ def test_a_section_names_its_module(section: str) -> None:
 
 
 @pytest.mark.parametrize("block", blocks(PAGE), ids=lambda block: block.splitlines()[-1][:30])
-def test_a_block_runs_as_it_stands(server: ScriptedServer, tmp_path: Path, block: str) -> None:
+def test_a_block_runs_unchanged(server: ScriptedServer, tmp_path: Path, block: str) -> None:
     server.leader = "pod-a"
     file = tmp_path / "block.py"
     file.write_text(block)

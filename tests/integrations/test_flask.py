@@ -9,7 +9,8 @@ import sys
 import pytest
 from flask import Flask, current_app
 
-from elector_thread import SKIPPED, ConfigurationError, forks
+from elector_thread import SKIPPED, ConfigurationError
+from elector_thread._runtime import forks
 from elector_thread.integrations import flask as adapter
 from elector_thread.integrations.flask import FlaskElector
 from elector_thread.local import LocalElector
@@ -27,12 +28,12 @@ def test_flask_run_connects_from_the_serving_process_alone(
     port = free_port()
     env = environment(local.environ)
     with Replica(*APP, *debug, "run", "--port", str(port), env=env, port=port) as replica:
-        replica.wait_line("reports leads")
+        replica.wait_line("reports is the leader")
         replica.wait_leader("pod-a", True)
         assert replica.get("/report", "POST") == (200, {"report": "sent"})
         wait_streams(local, 1)
         local.elect("pod-b")
-        replica.wait_line("reports leads no longer", within=SWITCH)
+        replica.wait_line("reports is no longer the leader", within=SWITCH)
         replica.wait_leader("pod-b", False)
         assert replica.get("/report", "POST") == (200, {"report": "SKIPPED"})
         code, health = replica.get("/elector")
@@ -44,7 +45,7 @@ def test_app_run_in_debug_mode_connects_from_the_serving_child_alone(local: Loca
     port = free_port()
     env = environment(local.environ, {"PORT": str(port)})
     with Replica("flask_app.py", env=env, port=port) as replica:
-        replica.wait_line("reports leads")
+        replica.wait_line("reports is the leader")
         replica.wait_leader("pod-a", True)
         wait_streams(local, 1)
     wait_streams(local, 0)
@@ -85,20 +86,20 @@ def make_app(name: str = "app", **settings: object) -> Flask:
 
 def test_callbacks_run_in_the_context_of_their_app(pod_a: ScriptedServer) -> None:
     extension = FlaskElector()
-    told: queue.Queue[str] = queue.Queue()
-    extension.on_elected(lambda: told.put(f"elected in {current_app.name}"))
+    called: queue.Queue[str] = queue.Queue()
+    extension.on_elected(lambda: called.put(f"elected in {current_app.name}"))
     app = make_app("reports")
     extension.init_app(app)
-    extension.on_demoted(lambda leadership: told.put(f"demoted in {current_app.name}"))
+    extension.on_demoted(lambda leadership: called.put(f"demoted in {current_app.name}"))
     pod_a.leader = "pod-a"
     elector = app.extensions["elector_thread"]
     elector.start()
     try:
-        assert told.get(timeout=PATIENCE) == "elected in reports"
+        assert called.get(timeout=PATIENCE) == "elected in reports"
         assert extension.is_leader
     finally:
         elector.stop()
-    assert told.get(timeout=PATIENCE) == "demoted in reports"
+    assert called.get(timeout=PATIENCE) == "demoted in reports"
 
 
 def test_making_an_app_connects_nowhere(pod_a: ScriptedServer) -> None:
@@ -160,7 +161,7 @@ def test_an_unconfigured_app_can_be_made_but_not_asked() -> None:
     assert "ELECTOR_GET_URL is not set" in result.output
 
 
-def test_a_bad_address_is_told_when_the_app_is_made() -> None:
+def test_a_bad_address_is_an_error_when_the_app_is_made() -> None:
     with pytest.raises(ConfigurationError, match="get_url"):
         FlaskElector(make_app(get_url="nonsense"))
 
@@ -169,7 +170,7 @@ def test_a_bad_address_is_told_when_the_app_is_made() -> None:
     ("leader", "says"),
     [
         ("pod-a", "leader:   pod-a (this pod)"),
-        (None, "has not seen an election yet"),
+        (None, "No election has taken place yet."),
     ],
 )
 def test_elector_status_in_words(pod_a: ScriptedServer, leader: str | None, says: str) -> None:

@@ -1,4 +1,4 @@
-"""The health endpoints: their code is about threads, never about leading."""
+"""The health endpoints: their code depends on threads, never on leadership."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Reported:
 def ask_wsgi(reported: Reported) -> tuple[int, dict[str, str], Any]:
     environ: dict[str, Any] = {}
     setup_testing_defaults(environ)
-    told: list[Any] = []
-    body = b"".join(health.wsgi(reported)(environ, lambda *args: told.extend(args)))
-    return int(told[0].split()[0]), dict(told[1]), json.loads(body)
+    started: list[Any] = []
+    body = b"".join(health.wsgi(reported)(environ, lambda *args: started.extend(args)))
+    return int(started[0].split()[0]), dict(started[1]), json.loads(body)
 
 
 def ask_asgi(reported: Reported) -> tuple[int, dict[str, str], Any]:
@@ -80,5 +80,5 @@ def test_a_status_in_words_has_a_line_for_each_thing_known() -> None:
 
 def test_the_asgi_endpoint_speaks_http_alone() -> None:
     application: Any = health.asgi(Reported())
-    with pytest.raises(ValueError, match="speaks http, not websocket"):
+    with pytest.raises(ValueError, match="supports only http, got websocket"):
         asyncio.run(application({"type": "websocket"}, None, None))

@@ -1,4 +1,4 @@
-"""What a process is for, told by who loads the application in it."""
+"""What a process is for, as the modules that load the application show."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_servers_that_load_where_they_serve(module: str) -> None:
     assert not is_preloading_master(SCRIPT | {module})
 
 
-def test_a_script_serves_nobody() -> None:
+def test_a_script_does_not_serve() -> None:
     assert not is_server_worker(SCRIPT)
     assert not is_preloading_master(SCRIPT)
 

@@ -1,4 +1,4 @@
-"""Prints, as Markdown, what is seen of every server: ``python -m tests.servers``."""
+"""Print what is observed of every server as a Markdown table: ``python -m tests.servers``."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from elector_thread import Elector, State, forks
+from elector_thread import Elector, State
+from elector_thread._runtime import forks
 from elector_thread.integrations import gunicorn
 from elector_thread.integrations.uvicorn import App, steps_down
 
@@ -65,7 +66,7 @@ class TestUwsgi:
 
     def test_outside_of_uwsgi_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, "elector_thread.integrations.uwsgi", raising=False)
-        with pytest.raises(ImportError, match="works inside uWSGI alone"):
+        with pytest.raises(ImportError, match="works only inside uWSGI"):
             importlib.import_module("elector_thread.integrations.uwsgi")
 
     def test_it_says_what_is_amiss_without_threads(

@@ -1,7 +1,7 @@
-"""Every server that people really run, started for real: what each of its processes does.
+"""Every supported server, started with its example: what each of its processes does.
 
-All of them run at the same time, once; `seen` holds what was observed of each, and
-every test looks at one thing. The examples are the files that are run.
+All servers run once, at the same time. `seen` holds what was observed of each; every
+test checks one aspect. Every wait ends with an event; its limit only detects a hang.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -24,7 +25,9 @@ import pytest
 from elector_thread.local import LocalElector
 
 from ..polling import until
-from .pods import BIN, PATIENCE, Pod
+from .pods import BIN, HANG, START, Pod
+
+pytestmark = pytest.mark.timeout(300)  # longer than several limits of the fixture together
 
 WORKERS = 2
 GUNICORN = ["gunicorn", "--chdir", "examples", "-b", "127.0.0.1:PORT", "wsgi_app:application"]
@@ -57,29 +60,41 @@ ROWS = {
     "uvicorn": [*UVICORN, "--workers", "2"],
 }
 SILENT_UNTIL_ASKED = "gunicorn without hooks, preload"
-"""Here nobody tells the master to hold back, nor the workers to start before their first use."""
+"""Without hooks, the master starts its own elector and a worker starts at its first request."""
 
 
 def uwsgi_obstacle() -> str:
-    """Why uWSGI cannot run here, or "". It holds the very Python that it was compiled with."""
+    """Why uWSGI cannot run here, or "". It embeds the Python that it was compiled with."""
     try:
         asked = subprocess.run([BIN / "uwsgi", "--python-version"], capture_output=True, text=True)
     except OSError as error:
-        return f"NOT TESTED: uwsgi cannot be run: {error.strerror}"
+        return f"uWSGI is not installed, or cannot be run: {error.strerror}"
     built_for, ours = asked.stdout.strip(), platform.python_version()
     if built_for == ours:
         return ""
     return (
-        f"NOT TESTED: uwsgi was built for Python {built_for or 'unknown'}, this is {ours} "
+        f"uWSGI was built for Python {built_for or 'unknown'}, this is {ours} "
         "(pip install --no-cache-dir --force-reinstall uwsgi)"
     )
 
 
-OBSTACLE = uwsgi_obstacle()
-RUNNABLE = [name for name in ROWS if not (OBSTACLE and name.startswith("uwsgi"))]
+def obstacles() -> dict[str, str]:
+    """The servers that cannot run here, each with the reason."""
+    found = {}
+    if why := uwsgi_obstacle():
+        found |= {name: why for name in ROWS if name.startswith("uwsgi")}
+    gunicorn = version("gunicorn")
+    if int(gunicorn.split(".")[0]) < 27:
+        why = f"gunicorn {gunicorn} has no ASGI worker"
+        found |= {name: why for name in ROWS if name.startswith("gunicorn asgi")}
+    return found
 
-WITHOUT_REPLACEMENT = {"uwsgi, no master", SILENT_UNTIL_ASKED}
-"""Here a worker that dies is not replaced, or its successor is silent until asked."""
+
+OBSTACLES = obstacles()
+RUNNABLE = [name for name in ROWS if name not in OBSTACLES]
+
+WITHOUT_REPLACEMENT = {"uwsgi, no master"}
+"""Here a worker that dies is not replaced."""
 
 
 @dataclass
@@ -89,7 +104,7 @@ class Seen:
     started: set[int] = field(default_factory=set)
     streams: int = 0
     connected: set[int] = field(default_factory=set)
-    answer: dict[str, Any] = field(default_factory=dict)
+    answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     switched: dict[int, float] = field(default_factory=dict)
     replaced: set[int] = field(default_factory=set)
     streams_after_a_kill: int = 0
@@ -113,7 +128,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def observe(elector: LocalElector, pods: dict[str, Pod]) -> dict[str, Seen]:
-    """Four phases, each for all servers at the same time."""
+    """Five phases, each for all servers at the same time."""
     seen = {name: Seen() for name in pods}
 
     def for_all(phase: Callable[[Pod, Seen], None], at_once: int = len(pods)) -> None:
@@ -121,71 +136,75 @@ def observe(elector: LocalElector, pods: dict[str, Pod]) -> dict[str, Seen]:
             list(crew.map(phase, pods.values(), seen.values()))
 
     for_all(watch_the_start)
-    began = time.monotonic()
+    for pod in pods.values():
+        pod.door.gets_pass.clear()  # only the stream can report the switch
+    switched = time.monotonic()
     elector.elect("pod-b")
-    for_all(lambda pod, seen: watch_the_switch(pod, seen, began))
+    for_all(lambda pod, seen: watch_the_switch(pod, seen, switched))
+    for pod in pods.values():
+        pod.door.gets_pass.set()
+    returned = time.monotonic()
     elector.elect("pod-a")
+    for_all(lambda pod, seen: watch_the_return(pod, seen, returned))
     for_all(kill_a_worker)
-    for_all(watch_the_end, at_once=5)  # fifty interpreters that end at once measure the machine
+    for_all(watch_the_end, at_once=5)  # many at once would distort the table's last column
     return seen
 
 
 def watch_the_start(pod: Pod, seen: Seen) -> None:
-    if pod.name == SILENT_UNTIL_ASKED:
-        ask_every_worker(pod)
+    pod.ask_workers(WORKERS, START)
     pod.wait_for(lambda: len(pod.who_said("leads")) >= expected_streams(pod.name))
     seen.started = set(pod.who_said("leads"))
-    seen.streams = pod.door.wait_streams(len(seen.started), 5)
+    seen.answers = pod.ask_workers(WORKERS)
+    seen.streams = pod.door.wait_streams(len(seen.started), HANG)
     seen.connected = pod.connected_pids()
-    seen.answer = pod.ask()
-
-
-def ask_every_worker(pod: Pod) -> None:
-    """Requests go to whichever worker takes them: ask until all have been reached."""
-    pod.wait_for(lambda: pod.output.count("Booting worker") == WORKERS)
-    deadline = time.monotonic() + PATIENCE
-    asked: set[int] = set()
-    while len(asked) < WORKERS and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):  # not listening yet
-            asked.add(pod.ask()["pid"])
 
 
 def watch_the_switch(pod: Pod, seen: Seen, began: float) -> None:
     text = "sees that pod-b leads"
-    pod.wait_for(lambda: seen.started <= set(pod.who_said(text)), 5)
+    pod.wait_for(lambda: seen.started <= set(pod.who_said(text)))
     seen.switched = {pid: at - began for pid, at in pod.who_said(text).items()}
 
 
+def watch_the_return(pod: Pod, seen: Seen, began: float) -> None:
+    """Wait until every worker leads again, so that its end is a demotion."""
+    pod.wait_for(lambda: seen.started <= set(pod.who_said("leads", since=began)))
+
+
 def kill_a_worker(pod: Pod, seen: Seen) -> None:
-    """kill -9 one; a server that replaces it gets one stream for the new one."""
+    """Kill one worker, and wait until the process that replaces it serves and leads.
+
+    gunicorn loses a SIGTERM that reaches a worker which does not serve yet.
+    """
     victim = max(seen.started - {pod.process.pid}, default=None)
     if victim is None:
-        return  # it never started, which another test tells
+        return  # it never started, which another test reports
     os.kill(victim, signal.SIGKILL)
     if pod.name not in WITHOUT_REPLACEMENT:
-        pod.wait_for(lambda: bool(set(pod.who_said("leads")) - seen.started), 10)
+        pod.ask_workers(WORKERS, START)
+        pod.wait_for(lambda: bool(set(pod.who_said("leads")) - seen.started))
     seen.replaced = set(pod.who_said("leads")) - seen.started
     seen.alive_at_the_end = (seen.started | seen.replaced) - {victim}
-    seen.streams_after_a_kill = pod.door.wait_streams(len(seen.alive_at_the_end), 5)
+    seen.streams_after_a_kill = pod.door.wait_streams(len(seen.alive_at_the_end), HANG)
 
 
 def watch_the_end(pod: Pod, seen: Seen) -> None:
     now = time.monotonic()
     seen.ended_within = pod.terminate()
-    seen.demoted_at_the_end = set(pod.who_said("leads no longer", since=now))
+    seen.demoted_at_the_end = set(pod.who_said("is no longer the leader", since=now))
     with contextlib.suppress(AssertionError):  # uvicorn's own helper ends a moment later
-        until(lambda: not pod.pids(), within=2)
+        until(lambda: not pod.pids(), within=HANG)
     seen.left = pod.pids()
-    seen.streams_left = pod.door.wait_streams(0, 5)
+    seen.streams_left = pod.door.wait_streams(0, HANG)
     seen.output = pod.output
 
 
 def expected_streams(name: str) -> int:
-    return WORKERS + (name == SILENT_UNTIL_ASKED)  # there the master has one as well
+    return WORKERS + (name == SILENT_UNTIL_ASKED)  # the master has one as well
 
 
 def run(rows: Iterable[str] = RUNNABLE) -> dict[str, Seen]:
-    """Those rows, from start to end."""
+    """Observe these servers from start to end."""
     pods: dict[str, Pod] = {}
     with LocalElector() as elector:
         elector.elect("pod-a")
@@ -207,7 +226,9 @@ def seen() -> dict[str, Seen]:
 each_row = pytest.mark.parametrize(
     "row",
     [
-        pytest.param(name, marks=pytest.mark.skipif(name not in RUNNABLE, reason=OBSTACLE))
+        pytest.param(
+            name, marks=pytest.mark.skipif(name in OBSTACLES, reason=OBSTACLES.get(name, ""))
+        )
         for name in ROWS
     ],
 )
@@ -216,8 +237,10 @@ each_row = pytest.mark.parametrize(
 @each_row
 def test_every_worker_starts_and_leads(seen: dict[str, Seen], row: str) -> None:
     assert len(seen[row].started) == expected_streams(row), seen[row].output
-    assert seen[row].answer["is_leader"] is True
-    assert seen[row].answer["pid"] in seen[row].started
+    answers = seen[row].answers
+    assert len(answers) == WORKERS
+    assert set(answers) <= seen[row].started
+    assert all(answer["is_leader"] for answer in answers.values())
 
 
 @each_row
@@ -229,9 +252,8 @@ def test_one_stream_for_each_worker_and_none_from_the_master(
 
 
 @each_row
-def test_every_worker_sees_a_switch_within_a_second(seen: dict[str, Seen], row: str) -> None:
+def test_every_worker_sees_a_switch_on_its_stream(seen: dict[str, Seen], row: str) -> None:
     assert set(seen[row].switched) == seen[row].started
-    assert max(seen[row].switched.values()) < 1
 
 
 @each_row
@@ -243,12 +265,9 @@ def test_a_killed_worker_leaves_no_stream_and_its_successor_has_one(
 
 
 @each_row
-def test_sigterm_ends_it_within_three_seconds(seen: dict[str, Seen], row: str) -> None:
-    look = seen[row]
-    if look.ended_within >= 3:  # among fifty other processes: once more, alone
-        look = run([row])[row]
-    assert look.ended_within < 3, look.output
-    assert (look.left, look.streams_left) == ([], 0)
+def test_sigterm_ends_it_before_the_server_kills_a_worker(seen: dict[str, Seen], row: str) -> None:
+    assert seen[row].ended_within < HANG, seen[row].output
+    assert (seen[row].left, seen[row].streams_left) == ([], 0)
 
 
 @each_row
@@ -260,4 +279,4 @@ def test_every_worker_steps_down_at_the_end(seen: dict[str, Seen], row: str) -> 
 def test_nothing_goes_wrong_on_the_way(seen: dict[str, Seen], row: str) -> None:
     _, traceback, what = seen[row].output.partition("Traceback")
     assert (traceback, what) == ("", "")
-    assert "elector-" not in seen[row].output  # no thread of ours is ever mentioned
+    assert "elector-" not in seen[row].output  # none of the library's threads is mentioned

@@ -27,13 +27,13 @@ def fake() -> FakeElector:
 
 
 @pytest.fixture
-def told(fake: FakeElector) -> list[Any]:
+def calls(fake: FakeElector) -> list[Any]:
     """What callbacks of all three kinds were called with, in order."""
-    calls: list[Any] = []
-    fake.on_elected(lambda leadership: calls.append(("elected", leadership.number)))
-    fake.on_demoted(lambda leadership: calls.append(("demoted", leadership.number)))
-    fake.on_leader_change(lambda change: calls.append((change.previous, change.current)))
-    return calls
+    made: list[Any] = []
+    fake.on_elected(lambda leadership: made.append(("elected", leadership.number)))
+    fake.on_demoted(lambda leadership: made.append(("demoted", leadership.number)))
+    fake.on_leader_change(lambda change: made.append((change.previous, change.current)))
+    return made
 
 
 def test_it_is_an_elector_that_knows_nothing_yet(fake: FakeElector) -> None:
@@ -64,17 +64,17 @@ def test_it_makes_no_thread_and_reads_no_environment(monkeypatch: pytest.MonkeyP
 
 
 def test_callbacks_have_run_when_elect_and_demote_return(
-    fake: FakeElector, told: list[Any]
+    fake: FakeElector, calls: list[Any]
 ) -> None:
     fake.elect()
-    assert told == [("elected", 1), (None, "fake-pod")]
+    assert calls == [("elected", 1), (None, "fake-pod")]
     fake.demote()
-    assert told[2:] == [("demoted", 1), ("fake-pod", ANOTHER_POD)]
+    assert calls[2:] == [("demoted", 1), ("fake-pod", ANOTHER_POD)]
     fake.elect("pod-c")
-    assert told[4:] == [(ANOTHER_POD, "pod-c")]
+    assert calls[4:] == [(ANOTHER_POD, "pod-c")]
     fake.elect("pod-c")
     fake.elect()
-    assert told[5:] == [("elected", 2), ("pod-c", "fake-pod")]
+    assert calls[5:] == [("elected", 2), ("pod-c", "fake-pod")]
 
 
 def test_callbacks_run_in_the_caller_s_thread_after_the_state_has_flipped(
@@ -88,7 +88,7 @@ def test_callbacks_run_in_the_caller_s_thread_after_the_state_has_flipped(
     assert seen == [(True, threading.main_thread()), (False, True)]
 
 
-def test_a_callback_registered_late_is_told_at_once(fake: FakeElector) -> None:
+def test_a_callback_registered_late_is_called_at_once(fake: FakeElector) -> None:
     fake.elect()
     elected: list[Leadership] = []
     changes: list[LeaderChange] = []
@@ -102,7 +102,9 @@ def test_a_callback_registered_late_is_told_at_once(fake: FakeElector) -> None:
     assert len(elected) == 1
 
 
-def test_callbacks_never_overlap_when_one_plays_on(fake: FakeElector, told: list[Any]) -> None:
+def test_callbacks_never_overlap_when_one_causes_the_next(
+    fake: FakeElector, calls: list[Any]
+) -> None:
     depth = 0
 
     def demote_again() -> None:
@@ -110,24 +112,24 @@ def test_callbacks_never_overlap_when_one_plays_on(fake: FakeElector, told: list
         depth += 1
         assert depth == 1
         fake.demote()
-        assert ("demoted", 1) not in told
+        assert ("demoted", 1) not in calls
         depth -= 1
 
     fake.on_elected(demote_again)
     fake.elect()
-    assert told[:2] == [("elected", 1), ("demoted", 1)]
+    assert calls[:2] == [("elected", 1), ("demoted", 1)]
     assert not fake.is_leader
 
 
-def test_a_callback_that_raises_is_contained_and_counted(
-    fake: FakeElector, told: list[Any]
+def test_an_exception_of_a_callback_is_suppressed_and_counted(
+    fake: FakeElector, calls: list[Any]
 ) -> None:
     fake.on_elected(lambda: 1 / 0)
     fake.elect()
     status = fake.status()
     assert status.counts.callback_errors == 1
     assert "ZeroDivisionError" in str(status.last_error)
-    assert told == [("elected", 1), (None, "fake-pod")]
+    assert calls == [("elected", 1), (None, "fake-pod")]
 
 
 def test_what_cannot_be_a_callback_is_refused(fake: FakeElector) -> None:
@@ -142,7 +144,7 @@ def test_what_cannot_be_a_callback_is_refused(fake: FakeElector) -> None:
 
 
 def test_lost_contact_is_lost_leadership_only_after_the_grace_period(
-    fake: FakeElector, told: list[Any]
+    fake: FakeElector, calls: list[Any]
 ) -> None:
     fake.elect()
     fake.lose_contact(44)
@@ -150,9 +152,9 @@ def test_lost_contact_is_lost_leadership_only_after_the_grace_period(
     assert fake.status().expires_in == 1
     fake.advance(1)
     assert fake.state is State.UNKNOWN
-    assert told[2:] == [("demoted", 1)]
+    assert calls[2:] == [("demoted", 1)]
     fake.elect()
-    assert told[3:] == [("elected", 2)]
+    assert calls[3:] == [("elected", 2)]
 
 
 def test_by_default_contact_is_lost_until_nothing_is_known() -> None:
@@ -164,21 +166,21 @@ def test_by_default_contact_is_lost_until_nothing_is_known() -> None:
         fake.refresh()
 
 
-def test_with_contact_leadership_outlives_any_time(fake: FakeElector, told: list[Any]) -> None:
+def test_with_contact_leadership_outlives_any_time(fake: FakeElector, calls: list[Any]) -> None:
     fake.elect()
     fake.advance(3600)
     assert fake.is_leader
     assert fake.refresh().age == 0
-    assert told == [("elected", 1), (None, "fake-pod")]
+    assert calls == [("elected", 1), (None, "fake-pod")]
 
 
-def test_before_the_first_election_refresh_knows_nobody() -> None:
+def test_before_the_first_election_refresh_knows_no_leader() -> None:
     fake = FakeElector()
     assert (fake.refresh().state, fake.leader) == (State.UNKNOWN, None)
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
-def test_time_does_not_pass_backwards_or_for_ever(fake: FakeElector, seconds: float) -> None:
+def test_time_passes_neither_backwards_nor_forever(fake: FakeElector, seconds: float) -> None:
     with pytest.raises(ValueError, match="seconds"):
         fake.advance(seconds)
 
@@ -204,23 +206,31 @@ def test_waits_return_at_once(fake: FakeElector) -> None:
 # --- stop and start ---------------------------------------------------------------------------
 
 
-def test_stop_demotes_and_start_begins_anew(fake: FakeElector, told: list[Any]) -> None:
+def test_stop_demotes_and_start_begins_anew(fake: FakeElector, calls: list[Any]) -> None:
     fake.elect()
     assert fake.stop()
-    assert told[2:] == [("demoted", 1)]
+    assert calls[2:] == [("demoted", 1)]
     assert (fake.state, fake.status().running) == (State.UNKNOWN, False)
     fake.elect()
-    assert told[3:] == []
+    assert calls[3:] == []
     assert fake.start() is fake
-    assert told[3:] == [("elected", 2), (None, "fake-pod")]
+    assert calls[3:] == [("elected", 2), (None, "fake-pod")]
     assert fake.start().status().running
-    assert told[5:] == []
+    assert calls[5:] == []
 
 
-def test_a_callback_may_stop_it(fake: FakeElector, told: list[Any]) -> None:
+def test_a_callback_may_stop_it(fake: FakeElector, calls: list[Any]) -> None:
     fake.on_elected(lambda: fake.stop())
     fake.elect()
-    assert told == [("elected", 1), ("demoted", 1)]
+    assert calls == [("elected", 1), ("demoted", 1)]
+
+
+def test_a_callback_may_restart_it(fake: FakeElector, calls: list[Any]) -> None:
+    fake.on_demoted(lambda: fake.start())
+    fake.elect()
+    fake.stop()
+    assert calls[2:] == [("demoted", 1), ("elected", 2), (None, "fake-pod")]
+    assert fake.is_leader
 
 
 # --- guarded calls and leader tasks ------------------------------------------------------------
@@ -300,7 +310,7 @@ def test_a_leader_task_needs_a_leadership_and_a_registration(fake: FakeElector) 
         fake.run_leader_task(work)
 
 
-def test_a_wait_that_nothing_would_end_is_told(fake: FakeElector) -> None:
+def test_a_wait_that_nothing_would_end_is_an_error(fake: FakeElector) -> None:
     problems: list[str] = []
 
     def wait(leadership: Leadership) -> None:
@@ -312,4 +322,4 @@ def test_a_wait_that_nothing_would_end_is_told(fake: FakeElector) -> None:
     fake.on_elected(wait)
     fake.elect()
     assert len(problems) == 1
-    assert "nothing in this test ends" in problems[0]
+    assert "this test never ends" in problems[0]

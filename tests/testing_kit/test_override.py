@@ -64,7 +64,7 @@ LEADER = (True, State.LEADER, "pod-a") * 2
 FOLLOWER = (False, State.FOLLOWER, ANOTHER_POD) * 2
 
 
-def test_every_elector_says_so_and_again_the_truth_afterwards(elector: Elector) -> None:
+def test_every_elector_answers_so_until_the_override_ends(elector: Elector) -> None:
     before = dict(vars(Elector)), dict(vars(FakeElector))
     with override_leader(True):
         assert everything(elector) == LEADER
@@ -112,14 +112,14 @@ def test_it_holds_in_every_thread(elector: Elector) -> None:
 
 def test_it_does_not_touch_what_the_elector_itself_knows() -> None:
     fake = FakeElector(leading=True)
-    told: list[str] = []
-    fake.on_demoted(lambda: told.append("demoted"))
+    called: list[str] = []
+    fake.on_demoted(lambda: called.append("demoted"))
     with override_leader(False):
-        assert told == []
+        assert called == []
     assert fake.is_leader
     with override_leader(True):
         fake.demote()
-    assert told == ["demoted"]
+    assert called == ["demoted"]
     assert fake.state is State.FOLLOWER
 
 

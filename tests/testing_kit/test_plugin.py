@@ -93,7 +93,7 @@ def test_fixtures_and_marker(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=8)
 
 
-def test_a_wrong_marker_is_told_and_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
+def test_a_wrong_marker_is_an_error_and_leaves_no_override(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         test_app="""
@@ -116,7 +116,7 @@ def test_a_wrong_marker_is_told_and_leaves_nothing_behind(pytester: pytest.Pytes
     result.stdout.fnmatch_lines(["*pytest.mark.leader: expected no argument, True or False, got*"])
 
 
-def test_local_elector_without_its_extra_is_told_in_one_line(pytester: pytest.Pytester) -> None:
+def test_local_elector_without_its_extra_is_a_one_line_error(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         conftest="import sys; sys.modules['h11'] = None",

@@ -28,7 +28,14 @@ assert_type(elector.refresh(), Status)
 assert_type(elector.status().as_dict(), dict[str, Any])
 assert_type(elector.wait_until_leader(timeout=1), bool)
 assert_type(default_elector(), Elector)
-configure(when_unconfigured="follow")
+assert_type(configure(when_unconfigured="follow"), Elector)
+
+Elector(grace_periode=60)  # type: ignore[call-arg]  # a misspelt setting
+Elector(scope="prozess")  # type: ignore[arg-type]  # not a choice
+Elector(grace_period="60")  # type: ignore[arg-type]  # not a number
+Elector("http://localhost:4040/")  # type: ignore[call-arg]  # settings have names
+configure(grace_periode=60)  # type: ignore[call-arg]  # a misspelt setting
+configure(when_unconfigured="folow")  # type: ignore[arg-type]  # not a choice
 
 
 @elector.on_elected
@@ -159,7 +166,7 @@ assert_type(with_value(1), str | int)
 assert_type(with_function(1), str | float)
 with_lambda(1).upper()
 unknown(1).anything()  # type: ignore[no-untyped-call]  # what is not known stays so
-assert_type(Job().run(), str | Skipped)
+assert_type(Job().run(), str | None)
 assert_type(Job.of_class(), str | Skipped)
 assert_type(Job().result, str)
 only_on_leader(otherwise=1, raises=True)  # type: ignore[call-overload]  # either, or

@@ -44,7 +44,13 @@ def fixture() -> Iterator[int]:
 
 assert_type(plain(1), str)
 plain("one")  # type: ignore[arg-type]  # the decorator keeps the parameters' types
+FakeElector(grace_periode=60)  # type: ignore[call-arg]  # a misspelt argument
 
 with override_leader(True) as override, use_as_default(fake) as default, own_default_elector():
     assert_type(override, override_leader)
-    assert_type(default, Elector)
+    assert_type(default, FakeElector)
+
+
+def any_elector(given: Elector) -> None:
+    with use_as_default(given) as real:
+        assert_type(real, Elector)

@@ -1,4 +1,4 @@
-"""The app: configures the process-wide elector, and starts it where requests are served."""
+"""The Django app: configures the process-wide elector, starts it where requests are served."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.signals import request_started
 from ..._runtime import forks
 from ...default import configure, default_elector
 from ...errors import ConfigurationError
-from .._settings import is_merely_unconfigured
+from .._settings import is_only_unconfigured
 from . import checks, conf, signals
 from .serving import Start, when_to_start
 
@@ -24,10 +24,10 @@ class ElectorThreadConfig(AppConfig):
     verbose_name = "Leader election"
 
     def ready(self) -> None:
-        """Configure; start, in serving processes alone.
+        """Configure the elector, and start it if this process serves requests.
 
-        Raises `ConfigurationError` for a bad setting. A missing elector is one only
-        where it would be asked; elsewhere the system checks tell.
+        Raises `ConfigurationError` for a bad setting. Where no requests are served, a missing
+        elector URL is not an error; a system check reports it.
         """
         register(checks.check_elector, "elector_thread")
         given = conf.read()
@@ -35,7 +35,7 @@ class ElectorThreadConfig(AppConfig):
         try:
             elector = configure(**given.elector)
         except ConfigurationError:
-            if start is Start.NEVER and is_merely_unconfigured(given.elector):
+            if start is Start.NEVER and is_only_unconfigured(given.elector):
                 return
             raise
         signals.connect(elector)
@@ -47,5 +47,5 @@ class ElectorThreadConfig(AppConfig):
 
 
 def _start_dormant(**_: object) -> None:
-    """A request is a worker's first use: start there, whether or not the master had started."""
+    """Start in a worker at its first request, whether or not the elector ran in the master."""
     default_elector().post_fork()

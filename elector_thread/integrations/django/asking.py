@@ -1,4 +1,4 @@
-"""How a management command learns who leads: by GET, without threads and without a stream."""
+"""How a management command learns who the leader is: by GET, without threads or a stream."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from ..._state.clock import now
 from ..._state.model import State, Status
 from ...elector import Elector
 from ...errors import ConfigurationError, ElectorUnavailableError
+from ...settings import Options
 from . import conf
 
 __all__ = ["ask", "ask_until_known"]
 
 PAUSE = 0.5
-"""Seconds between two questions, while nobody is known to lead."""
+"""Seconds between two GETs while the leader is not known."""
 
 
 def ask() -> Status:
-    """One answer. CommandError, with exit code 1 if there is none, and 2 if there is nobody to ask.
+    """Ask once. CommandError with exit code 1 without an answer, and 2 for bad settings.
 
-    It speaks for the pod, also with ``scope="process"``: the seat belongs to a worker.
+    The answer is about the pod, also with ``scope="process"``: a worker holds the lock.
     """
     try:
         with without_log():
@@ -32,25 +33,26 @@ def ask() -> Status:
 
 
 def ask_until_known(patience: float) -> Status:
-    """The first answer that names a leader; CommandError after ``patience`` seconds without."""
+    """Ask until the leader is known. CommandError if it is not after ``patience`` seconds."""
     elector = _elector()
     give_up = now() + patience
     while True:
         try:
             with without_log():
-                status, problem = elector.refresh(), "it has not seen an election yet"
+                status, problem = elector.refresh(), "no election has taken place yet"
         except ElectorUnavailableError as error:
             status, problem = elector.status(), str(error)
         if status.state is not State.UNKNOWN:
             return status
         left = give_up - now()
         if left <= 0:
-            raise CommandError(f"nobody is known to lead after {patience:g} s: {problem}")
+            raise CommandError(f"the leader is not known after {patience:g} s: {problem}")
         time.sleep(min(PAUSE, left))
 
 
 def _elector() -> Elector:
+    options: Options = {**conf.read().elector, "scope": "pod"}
     try:
-        return Elector(**{**conf.read().elector, "scope": "pod"})
+        return Elector(**options)
     except ConfigurationError as error:
         raise CommandError(str(error), returncode=2) from None

@@ -1,4 +1,4 @@
-"""Whether this process serves requests, and so whether and when the elector starts here."""
+"""Whether this process serves requests, and so whether and when the elector starts in it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Start(Enum):
     """When the elector starts in this process."""
 
     NOW = "now"
-    IN_WORKERS = "in the workers that this process is yet to fork"
-    NEVER = "not by itself: a management command, a test, a script"
+    IN_WORKERS = "in the workers that this process will fork"
+    NEVER = "not automatically: a management command, a test, a script"
 
 
 def when_to_start(start_in: Collection[str]) -> Start:
-    """To be called in ``ready()``. ``start_in`` names further commands that serve."""
+    """For ``ready()``. ``start_in`` names further management commands in which to start."""
     loading = loaders()
     if "django.core.management" in loading:
         return Start.NOW if _command_serves(sys.argv, start_in) else Start.NEVER
@@ -36,6 +36,6 @@ def _command_serves(argv: list[str], start_in: Collection[str]) -> bool:
         return True
     if command not in ("runserver", "runserver_plus"):
         return False
-    # the autoreloader's parent only watches its child, in which one of these is set
+    # the autoreloader's parent only watches its child, which has one of these variables
     in_child = "true" in (os.environ.get("RUN_MAIN"), os.environ.get("WERKZEUG_RUN_MAIN"))
     return in_child or "--noreload" in argv

@@ -1,4 +1,4 @@
-"""The signals, and how they are sent: contained, with fresh database connections."""
+"""The signals, and how they are sent: robustly, with database connections that work."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...elector import Elector
 __all__ = ["connect", "leader_demoted", "leader_elected"]
 
 leader_elected = Signal()
-"""This process begins to lead. Arguments: ``leadership`` (the token), ``elector``.
+"""This process became the leader. Arguments: ``leadership`` (the token), ``elector``.
 
-Sent on the library's callback thread, never together with another signal of ours; what
-a receiver raises is logged by Django and does not keep the others from being told.
+Sent on the library's callback thread, one signal at a time. Django logs an exception of a
+receiver and calls the other receivers.
 """
 
 leader_demoted = Signal()
-"""A leadership that was announced is over. Otherwise as `leader_elected`."""
+"""A leadership that was announced is over. See `leader_elected`."""
 
 
 def connect(elector: Elector) -> None:
-    """Have ``elector`` send the signals from now on."""
+    """Make ``elector`` send the signals."""
 
     def elected(leadership: Leadership) -> None:
         _send(leader_elected, leadership, elector)
@@ -37,7 +37,7 @@ def connect(elector: Elector) -> None:
 
 
 def _send(signal: Any, leadership: Leadership, elector: Elector) -> None:
-    """Before: a connection from hours ago may be dead. After: none is kept without need."""
+    """Close old connections before (they may be dead) and after (none is kept needlessly)."""
     close_old_connections()
     try:
         signal.send_robust(sender=Elector, leadership=leadership, elector=elector)

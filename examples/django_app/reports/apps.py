@@ -1,4 +1,4 @@
-"""What happens when this process begins and ceases to lead."""
+"""What happens when this process gains and loses leadership."""
 
 from django.apps import AppConfig
 from django.dispatch import receiver

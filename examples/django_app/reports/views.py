@@ -1,4 +1,4 @@
-"""A page that tells who leads."""
+"""A page that shows the leader."""
 
 import os
 

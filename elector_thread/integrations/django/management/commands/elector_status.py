@@ -14,9 +14,9 @@ __all__ = ["Command"]
 
 
 class Command(BaseCommand):
-    """Asks the elector once and prints who leads."""
+    """Asks the elector once and prints the leader."""
 
-    help = "Ask the elector once, and print who leads."
+    help = "Ask the elector once, and print the leader."
     requires_system_checks: ClassVar[list[str]] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,5 +24,5 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the status as JSON")
 
     def handle(self, **options: Any) -> None:
-        """Exit code 1 if there is no usable answer, 2 if there is nobody to ask."""
+        """Exit code 1 without a usable answer, 2 for a missing or bad setting."""
         self.stdout.write(describe(ask(), as_json=options["json"]))

@@ -16,29 +16,29 @@ __all__ = ["Command"]
 
 
 class Command(BaseCommand):
-    """Runs another management command, on the leader pod alone."""
+    """Runs another management command, but only in the leader pod."""
 
-    help = "Run a management command if this pod leads; otherwise do nothing, successfully."
+    help = "Run a management command if this pod is the leader; otherwise exit with code 0."
     requires_system_checks: ClassVar[list[str]] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """``--wait``, then the command with all that belongs to it."""
+        """``--wait``, then the command with its arguments."""
         parser.add_argument(
             "--wait",
             type=_seconds,
             default=5.0,
             metavar="SECONDS",
-            help="how long to wait for the elector to name a leader (default: 5)",
+            help="how long to wait until the leader is known (default: 5)",
         )
         parser.add_argument("wrapped", metavar="command", help="the command to run")
         parser.add_argument("arguments", metavar="...", nargs=REMAINDER, help="its arguments")
 
     def handle(self, **options: Any) -> None:
-        """The wrapped command's exit code; 0 on a follower; 1 if it is not known who leads."""
+        """The wrapped command's exit code, 0 on a follower, or 1 if the leader is not known."""
         wrapped: str = options["wrapped"]
         status = ask_until_known(options["wait"])
         if not status.is_leader:
-            self.stderr.write(f"{wrapped}: skipped, since {status.leader} leads")
+            self.stderr.write(f"{wrapped}: skipped, because {status.leader} is the leader")
             return
         utility = ManagementUtility([sys.argv[0], wrapped, *options["arguments"]])
         utility.fetch_command(wrapped).run_from_argv(utility.argv)

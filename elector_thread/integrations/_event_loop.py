@@ -1,6 +1,6 @@
-"""Between an elector's threads and an event loop: callbacks onto the loop, waits off it.
+"""Between an elector's threads and an event loop: async callbacks, and waits for its tasks.
 
-Nothing here blocks a loop, and nothing uses its default executor.
+Nothing here blocks an event loop or uses its default executor.
 """
 
 from __future__ import annotations
@@ -13,119 +13,115 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any, TypeVar
 
-from .._dispatch.callbacks import adapt, name_of
+from .._dispatch.callbacks import adapt, is_async, name_of
 from ..errors import ElectorError
 
-__all__ = ["Home", "OnLoop", "Wait", "adapted", "in_own_thread"]
+__all__ = ["AsyncCallback", "LoopBinding", "SharedWait", "run_in_thread", "wrap_callback"]
 
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
 
 
-class Home:
-    """The loop that async callbacks run on, unless they have their own, and the one under way.
+class LoopBinding:
+    """The event loop of an `AsyncElector`, and the async callback that runs now.
 
-    `loop` is written on the loop that starts the elector, and read by the dispatch
-    thread. `running` (the dispatch thread's handle) is written by the dispatch thread,
-    `task` on the loop; whoever stops the elector reads both.
+    loop: runs the callbacks that were registered while no event loop was running. Written
+        on the loop that starts the elector, read by the dispatch thread.
+    future, task: the running callback, for the dispatch thread and on the loop. Each writes
+        its own; a stop reads both.
     """
 
     def __init__(self) -> None:
         self.loop: Loop | None = None
-        self.running: Future[Any] | None = None
+        self.future: Future[Any] | None = None
         self.task: asyncio.Task[Any] | None = None
 
-    def settle(self) -> None:
-        """Live on the running loop."""
+    def bind(self) -> None:
+        """Use the running loop."""
         self.loop = asyncio.get_running_loop()
 
-    def settle_if_homeless(self) -> None:
-        """Live on the running loop, unless there is one already."""
+    def bind_if_unbound(self) -> None:
+        """Use the running loop, unless there is an open one already."""
         if self.loop is None or self.loop.is_closed():
-            self.settle()
+            self.bind()
 
 
-def adapted(callback: Callable[..., object], what: str, home: Home) -> Callable[..., object]:
-    """``callback`` as an `Elector` takes it: itself, or an ``async def`` made to run on a loop.
+def wrap_callback(
+    callback: Callable[..., object], what: str, binding: LoopBinding
+) -> Callable[..., object]:
+    """``callback`` itself, or an ``async def`` as a function that an `Elector` can call.
 
-    Raises TypeError for what cannot be called with one argument or with none.
+    Raises TypeError if an ``async def`` can be called neither with one argument nor with none.
     """
-    if not _is_async(callback):
+    if not is_async(callback):
         return callback
     try:
         loop = asyncio.get_running_loop()
-    except RuntimeError:  # registered while a module is imported: at home, then
+    except RuntimeError:  # registered while a module is imported
         loop = None
-    return OnLoop(home, callback, loop, adapt(_Plain(callback), what))
+    return AsyncCallback(binding, callback, loop, adapt(_as_sync(callback), what))
 
 
-def _is_async(callback: object) -> bool:
-    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(
-        getattr(callback, "__call__", None)  # noqa: B004 - looks at it, does not test it
-    )
+def _as_sync(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function for `adapt`, which refuses what it recognizes as async."""
+
+    def call(*arguments: Any) -> Any:
+        return callback(*arguments)
+
+    call.__signature__ = inspect.signature(callback)  # type: ignore[attr-defined]  # for `inspect`
+    call.__qualname__ = name_of(callback)
+    return call
 
 
-class _Plain:
-    """An async callback as a plain function, so that `adapt` looks at its parameters alone."""
+class AsyncCallback:
+    """An async callback as the dispatch thread calls it: runs on its loop, and is waited for.
 
-    def __init__(self, callback: Callable[..., Any]) -> None:
-        self._callback = callback
-        self.__signature__ = inspect.signature(callback)
-        self.__qualname__ = name_of(callback)
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._callback(*arguments)
-
-
-class OnLoop:
-    """An async callback as the dispatch thread calls it: runs on the loop, and is waited for.
-
-    So it holds the others up like any callback, which is what keeps the order. Equal
-    to another of the same callback, so that it can be removed.
+    The wait keeps the order of callbacks. Equal to another one of the same function, so that
+    it can be removed.
     """
 
     CHECK = 1.0
-    """Seconds between two looks at whether the loop was closed with the callback still on it."""
+    """Seconds between two checks whether the loop was closed before the callback ended."""
 
     def __init__(
         self,
-        home: Home,
+        binding: LoopBinding,
         callback: Callable[..., object],
         loop: Loop | None,
         call: Callable[[Any], Any] = lambda _: None,
     ) -> None:
-        self._home = home
+        self._binding = binding
         self._callback = callback
         self._loop = loop
         self._call = call
         self.__qualname__ = name_of(callback)
 
     def __call__(self, argument: object) -> None:
-        loop = self._loop or self._home.loop
+        loop = self._loop or self._binding.loop
         if loop is None or loop.is_closed():
-            raise ElectorError(f"{self.__qualname__} is async, and no event loop runs for it")
-        if _runs_here(loop):  # a fake elector in a test, say: it would wait for itself
+            raise ElectorError(f"{self.__qualname__} is async, but no event loop is running for it")
+        if _is_running_here(loop):  # for example a FakeElector in a test: a deadlock
             raise ElectorError(
-                f"{self.__qualname__} is async, and was called on its own event loop's thread; "
-                f"there, use await asyncio.to_thread(…)"
+                f"{self.__qualname__} is async, but was called on its own event loop's thread, "
+                f"which would wait for itself; use another one: await asyncio.to_thread(…)"
             )
-        coroutine = self._contained(argument)
+        coroutine = self._catch(argument)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-        except RuntimeError:  # closed since
+        except RuntimeError:  # the loop was closed meanwhile
             coroutine.close()
             raise
-        self._home.running = future
+        self._binding.future = future
         try:
             error = self._result(future, loop, coroutine)
         finally:
-            self._home.running = None
+            self._binding.future = None
         if error is not None:
             raise error
 
-    async def _contained(self, argument: object) -> BaseException | None:
-        """What it raised, handed over: SystemExit would end the loop, which is not ours."""
-        self._home.task = asyncio.current_task()
+    async def _catch(self, argument: object) -> BaseException | None:
+        """Return what the callback raises: a raised SystemExit would end the user's loop."""
+        self._binding.task = asyncio.current_task()
         try:
             await self._call(argument)
         except asyncio.CancelledError:
@@ -133,37 +129,39 @@ class OnLoop:
         except BaseException as error:
             return error
         finally:
-            self._home.task = None
+            self._binding.task = None
         return None
 
     def _result(
-        self, future: Any, loop: Loop, coroutine: Coroutine[Any, Any, Any]
+        self,
+        future: Future[BaseException | None],
+        loop: Loop,
+        coroutine: Coroutine[Any, Any, Any],
     ) -> BaseException | None:
         while True:
             try:
-                error: BaseException | None = future.result(self.CHECK)
-            except TimeoutError:  # ours: the callback's own comes as a result
+                return future.result(self.CHECK)
+            except TimeoutError:  # ours: one that the callback raises is returned
                 if loop.is_closed():
                     coroutine.close()
                     raise ElectorError(
-                        "the event loop was closed with the callback on it"
+                        "the event loop was closed before the callback ended"
                     ) from None
-            else:
-                return error
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, OnLoop) and other._callback == self._callback
+        return isinstance(other, AsyncCallback) and other._callback == self._callback
 
     def __hash__(self) -> int:
         return hash(self._callback)
 
 
-class Wait:
-    """Tasks that wait for the same thing, all woken by one thread of ours.
+class SharedWait:
+    """Lets any number of tasks wait for one condition, with one thread for each event loop.
 
-    So a thousand of them cost one thread, and none of the loop's executor. The thread
-    ends when the thing has come true or the elector is stopped. A set of futures is
-    touched by its own loop alone; the dict is shared, each operation on it is one.
+    reached: whether the condition is true now. block: waits for it, or for a stop of the
+    elector, and returns whether it is true; runs in the thread.
+
+    A set of futures is only used on its own loop; each operation on the dict is atomic.
     """
 
     def __init__(self, reached: Callable[[], bool], block: Callable[[], bool]) -> None:
@@ -197,7 +195,7 @@ class Wait:
         outcome: bool | BaseException
         try:
             outcome = self._block()
-        except BaseException as error:  # it could not be started, say: whoever waits is told
+        except BaseException as error:  # for example, the elector could not start
             outcome = error
         _call_on(loop, lambda: self._wake(loop, outcome))
         if loop.is_closed():
@@ -213,19 +211,19 @@ class Wait:
                 future.set_result(outcome)
 
 
-def _runs_here(loop: Loop) -> bool:
+def _is_running_here(loop: Loop) -> bool:
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
         return False
 
 
-async def in_own_thread(fn: Callable[[], T]) -> T:
-    """The result of ``fn``, run in a thread of its own: the default executor may be full."""
+async def run_in_thread(fn: Callable[[], T]) -> T:
+    """Run ``fn`` in a new thread and return its result; the default executor may be full."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def resolve(result: T | None, error: BaseException | None) -> None:
         if future.done():  # cancelled meanwhile
             return
         if error is not None:
@@ -240,12 +238,12 @@ async def in_own_thread(fn: Callable[[], T]) -> T:
             result = fn()
         except BaseException as error:
             failure = error
-        _call_on(loop, lambda: settle(result, failure))
+        _call_on(loop, lambda: resolve(result, failure))
 
     Thread(target=run, name="elector-async", daemon=True).start()
     return await future
 
 
 def _call_on(loop: Loop, fn: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with suppress(RuntimeError):  # the loop was closed
         loop.call_soon_threadsafe(fn)
