@@ -1,8 +1,8 @@
-"""The main job in one command: three real processes, real HTTP, one leader at a time.
+"""Shows leader election with three real processes and real HTTP.
 
-Types what a user would type: starts three replicas of `worker.py` with
-`elector-thread up`, kills the leader, sees the next one take over, elects a third by
-hand and ends everything with Ctrl-C. A scene that does not happen fails the demo.
+Starts three replicas of `worker.py` with `elector-thread up`, kills the leader, waits for
+the next one to take over, elects a third one by hand and ends everything with Ctrl-C. The
+demo fails if one of these steps does not happen in time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 
 TOOL = str(Path(sys.executable).with_name("elector-thread"))
 WORKER = os.path.relpath(Path(__file__).with_name("worker.py"))
-PATIENCE = 15.0  # seconds for anything to happen
+TIMEOUT = 15.0  # seconds for each step
 COLOURS = ("36", "33", "35")
-COLOURFUL = (
+COLOURED = (
     sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 )
 
@@ -30,11 +30,11 @@ colours: dict[str, str] = {}
 
 
 def painted(text: str, colour: str) -> str:
-    return f"\033[{colour}m{text}\033[0m" if COLOURFUL else text
+    return f"\033[{colour}m{text}\033[0m" if COLOURED else text
 
 
 def show(line: str) -> None:
-    """A line of `up`, the name of each replica in its own colour."""
+    """Print a line of `up`, with the name of each replica in its own colour."""
     name, space, text = line.partition(" ")
     with terminal:
         if name.startswith("app-"):
@@ -61,55 +61,55 @@ class Up:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "PATH": path},
-            start_new_session=True,  # a Ctrl-C here reaches the demo alone, which passes it on
+            start_new_session=True,  # Ctrl-C reaches only the demo, which passes it on
         )
-        self.news = threading.Condition()  # protects `lines`, `over` and `unread`
+        self.changed = threading.Condition()  # protects `lines`, `ended` and `pipe_closed`
         self.lines: list[str] = []
-        self.over = False  # no more lines will come
-        self.unread = False  # whoever read our own output is gone
+        self.ended = False  # there will be no more lines
+        self.pipe_closed = False  # the reader of our own output is gone
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
     def read(self) -> None:
         assert self.process.stdout is not None
         try:
-            with self.process.stdout as said:  # closed at the end, which ends `up` as well
-                for line in said:
+            with self.process.stdout as output:  # closing it also ends `up`
+                for line in output:
                     show(line.rstrip("\n"))
-                    with self.news:
+                    with self.changed:
                         self.lines.append(line)
-                        self.news.notify_all()
-            unread = False
+                        self.changed.notify_all()
+            pipe_closed = False
         except BrokenPipeError:
-            unread = True
-        with self.news:
-            self.over, self.unread = True, unread
-            self.news.notify_all()
+            pipe_closed = True
+        with self.changed:
+            self.ended, self.pipe_closed = True, pipe_closed
+            self.changed.notify_all()
 
     def wait_for(self, pattern: str, what: str, count: int = 1) -> list[str]:
-        """What the pattern's group found, ``count`` different ones, once there are so many."""
+        """Wait until the pattern's group has matched ``count`` different texts; return them."""
 
         def found() -> list[str]:
             matches = (re.search(pattern, line) for line in self.lines)
             return list(dict.fromkeys(match[1] for match in matches if match))
 
-        with self.news:
-            self.news.wait_for(lambda: self.over or len(found()) >= count, PATIENCE)
-            if self.unread:
+        with self.changed:
+            self.changed.wait_for(lambda: self.ended or len(found()) >= count, TIMEOUT)
+            if self.pipe_closed:
                 raise BrokenPipeError
             if len(found()) < count:
-                why = "but up has ended" if self.over else f"in vain for {PATIENCE:g} s"
-                sys.exit(f"demo: waited for {what}, {why}")
+                why = "up has ended" if self.ended else f"nothing for {TIMEOUT:g} s"
+                sys.exit(f"demo: waiting for {what}: {why}")
             return found()[:count]
 
     def page(self) -> str:
-        return self.wait_for(r"its page: (\S+)", "the elector to start")[0]
+        return self.wait_for(r"its page: (\S+)", "the elector")[0]
 
     def works(self, name: str) -> None:
-        self.wait_for(rf"^({name}) +\| does round 2", f"{name} to work")
+        self.wait_for(rf"^({name}) +\| round 2", f"work by {name}")
 
     def run(self, *arguments: str) -> None:
-        """Another command, as if in another terminal."""
+        """Run another command, as in another terminal."""
         say("$ " + shlex.join(["elector-thread", *arguments]))
         environ = {**os.environ, "ELECTOR_LOCAL_URL": self.page()}
         try:
@@ -119,7 +119,7 @@ class Up:
                 stderr=subprocess.STDOUT,
                 text=True,
                 env=environ,
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
                 start_new_session=True,  # as for `up`
             )
         except subprocess.TimeoutExpired as error:
@@ -135,26 +135,28 @@ class Up:
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self.reader.join(PATIENCE)  # the last lines
+        self.reader.join(TIMEOUT)  # the last lines have been printed
 
 
 def main() -> None:
     began = time.monotonic()
     with Up() as up:
-        (first,) = up.wait_for(r"\| (app-\S+) leads$", "somebody to lead")
-        names = up.wait_for(rf"^(\S+) +\| sees that {first} leads", "all to know it", count=3)
+        (first,) = up.wait_for(r"\| (app-\S+) leads$", "a leader")
+        names = up.wait_for(
+            rf"^(\S+) +\| the leader is {first}", "all replicas to see the leader", count=3
+        )
         up.works(first)
 
         up.run("fault", "kill", "--replica", first)
-        _, second = up.wait_for(r"\| (app-\S+) leads$", "the next one to lead", count=2)
+        _, second = up.wait_for(r"\| (app-\S+) leads$", "the next leader", count=2)
         up.works(second)
 
         (third,) = set(names) - {first, second}
         up.run("elect", third)
-        up.wait_for(rf"^({second}) +\| I lead no longer", f"{second} to step down")
+        up.wait_for(rf"^({second}) +\| lost leadership", f"{second} to step down")
         up.works(third)
 
         say("Ctrl-C")
@@ -169,5 +171,5 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # `make demo | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the interpreter's own last flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the interpreter's last flush
         sys.exit(128 + signal.SIGPIPE)

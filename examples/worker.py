@@ -1,4 +1,4 @@
-"""A small app in which only the leader works: the demo runs three of these."""
+"""A small app in which only the leader works. The demo runs three of them."""
 
 import signal
 import sys
@@ -15,17 +15,17 @@ def say(text: str) -> None:
 
 @elector.on_leader_change
 def report(change: LeaderChange) -> None:
-    say(f"sees that {change.current} leads")
+    say(f"the leader is {change.current}")
 
 
 @elector.on_elected
 def begin() -> None:
-    say("I lead now: the scheduler starts")
+    say("gained leadership: starting the scheduler")
 
 
 @elector.on_demoted
 def end() -> None:
-    say("I lead no longer: the scheduler stops")
+    say("lost leadership: stopping the scheduler")
 
 
 @elector.while_leader
@@ -33,7 +33,7 @@ def work(leadership: Leadership) -> None:
     rounds = 0
     while not leadership.wait(timeout=1):
         rounds += 1
-        say(f"does round {rounds}, alone")
+        say(f"round {rounds}")
 
 
 def main() -> int:

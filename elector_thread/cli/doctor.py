@@ -1,7 +1,6 @@
-"""``doctor``: looks at everything that can be wrong in a pod, and says what mends it.
+"""``doctor``: checks everything that is often wrong in a pod, and suggests remedies.
 
-Each check returns findings and never raises; `doctor` runs them and shows the result.
-What the checks know of servers is in `elector_thread.cli.workers`.
+Each check returns findings and never raises. One cause is one finding.
 """
 
 from __future__ import annotations
@@ -12,302 +11,314 @@ import shutil
 import socket
 import sys
 import textwrap
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from threading import Timer
 from urllib.parse import urlsplit
 
+from .. import ConfigurationError
+from .._sidecar.calls import SidecarClient
 from .._sidecar.events import Malformed, parse_leader
 from .._sidecar.failures import ExchangeFailed, NoStream
 from .._state.clock import now
-from ..errors import ConfigurationError
+from ..integrations._environment import configured_workers, proxy_for, running_workers
+from ..local.output import has_colours
 from ..settings import Settings, resolve, shown
-from . import console
-from .workers import servers, workers_asked_for
+from .terminal import one_line, print_line
 
 __all__ = ["Finding", "doctor"]
 
-OK, NOTE, MEND = "ok", "note", "mend"
-COLOURS = {OK: "32", NOTE: "36", MEND: "1;31"}
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+COLOURS = {OK: "32", NOTE: "36", PROBLEM: "1;31"}
 
 PLATFORM = ("ELECTOR_GET_URL", "ELECTOR_SSE_URL", "ELECTOR_PATH")
 PREFIX = "ELECTOR_THREAD_"
 OURS = {name.upper() for name in Settings._fields if name not in ("get_url", "sse_url")}
-PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 MANIFEST = "set 'spec.leaderElection: true' in the NAIS manifest and deploy"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
-    level: ``"ok"``, ``"note"`` (good to know) or ``"mend"``.
-    check: what was looked at; says: what was found; mend: what to do about it.
+    level: ``"ok"``, ``"note"`` or ``"problem"``.
+    check: what was checked. message: what was found. remedy: what to do about it.
     """
 
     level: str
     check: str
-    says: str
-    mend: str | None = None
+    message: str
+    remedy: str | None = None
 
 
 def doctor(*, as_json: bool) -> int:
-    """Run every check and show what was found; 0 if all is well, 1 if something is to mend."""
+    """Run all checks and print the findings; 0 if there are no problems, else 1."""
     findings = list(_examine(os.environ))
-    ill = any(finding.level == MEND for finding in findings)
+    ok = all(finding.level != PROBLEM for finding in findings)
     if as_json:
-        console.say(json.dumps({"ok": not ill, "findings": [asdict(each) for each in findings]}))
+        print_line(json.dumps({"ok": ok, "findings": [asdict(each) for each in findings]}))
     else:
         for finding in findings:
-            console.say(_for_people(finding))
-    return 1 if ill else 0
+            print_line(_as_text(finding))
+    return 0 if ok else 1
 
 
 def _examine(env: Mapping[str, str]) -> Iterator[Finding]:
-    yield from _variables(env)
+    yield from _check_variables(env)
     try:
         settings = resolve(env)
     except ConfigurationError as error:
-        yield Finding(MEND, "settings", str(error))
-        settings = None
+        yield Finding(PROBLEM, "settings", str(error))
+        return
     leader = None
-    if settings is not None and settings.configured:
-        sidecar = Sidecar(settings)
-        findings, leader = _ask(sidecar, settings)
+    if settings.configured:
+        findings, leader = _check_endpoints(settings)
         yield from findings
-        yield from _listen(sidecar, settings, leader)
-        sidecar.abort()
-    elif settings is not None:
-        yield Finding(
-            NOTE, "GET", f"there is no elector to ask: {settings.when_unconfigured!r} is assumed"
-        )
-    if settings is not None:
-        yield _identity(settings, env, leader)
-        yield from _proxies(settings, env)
-        yield from _workers(settings, env)
+    else:
+        assumed = settings.when_unconfigured
+        yield Finding(NOTE, "GET", f"no elector is configured: when_unconfigured={assumed!r}")
+    yield _check_identity(settings, env, leader)
+    yield from _check_proxies(settings)
+    yield from _check_workers(settings, env)
 
 
 # --- the environment -------------------------------------------------------------------
 
 
-def _variables(env: Mapping[str, str]) -> Iterator[Finding]:
+def _check_variables(env: Mapping[str, str]) -> Iterator[Finding]:
     given = [name for name in PLATFORM if env.get(name, "").strip()]
     if given:
-        text = ", ".join(f"{name}={_address(env[name])}" for name in given)
+        text = ", ".join(f"{name}={_without_credentials(env[name])}" for name in given)
         yield Finding(OK, "environment", text)
-    if given == ["ELECTOR_PATH"]:
+    if given and "ELECTOR_SSE_URL" not in given:
         yield Finding(
             NOTE,
             "environment",
-            "ELECTOR_PATH alone is the platform's old way: it names no event stream, so a new "
-            "leader is noticed at the next poll",
-            "deploy again, to get the present elector with ELECTOR_GET_URL and ELECTOR_SSE_URL",
+            "ELECTOR_SSE_URL is not set: without an event stream, a new leader is noticed only "
+            "at the next poll",
+            "deploy again to get the current elector, which has an event stream",
         )
-    elif "ELECTOR_GET_URL" in given and "ELECTOR_SSE_URL" not in given:
-        yield Finding(
-            NOTE,
-            "environment",
-            "ELECTOR_SSE_URL is not set: a new leader is noticed at the next poll",
-            "deploy again, to get an elector that has an event stream",
-        )
-    yield from _unknown_variables(env)
-
-
-def _unknown_variables(env: Mapping[str, str]) -> Iterator[Finding]:
     for name in sorted(env):
         if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in OURS:
             continue
-        meant = get_close_matches(name.removeprefix(PREFIX), OURS, 1, 0.75)
-        if meant:
-            says = f"{name} is no setting, so it has no effect"
-            yield Finding(MEND, "environment", says, f"rename it to {PREFIX}{meant[0]}")
+        similar = get_close_matches(name.removeprefix(PREFIX), OURS, 1, 0.75)
+        if similar:
+            message = f"{name} is not a setting and has no effect"
+            yield Finding(PROBLEM, "environment", message, f"rename it to {PREFIX}{similar[0]}")
 
 
-def _address(url: str) -> str:
-    """An address to show, without user and password."""
+def _without_credentials(url: str) -> str:
     url = url.strip()
     try:
         return shown(url) if "://" in url else url.rpartition("@")[2]
     except ValueError:
-        return "(not readable)"
+        return "(not a valid URL)"
 
 
 # --- the endpoints ------------------------------------------------------------------------
 
 
-def _ask(sidecar: Sidecar, settings: Settings) -> tuple[list[Finding], str | None]:
-    began = now()
+def _check_endpoints(settings: Settings) -> tuple[list[Finding], str | None]:
+    """The findings about GET and stream, and the leader according to GET."""
+    sidecar = SidecarClient(settings)
     try:
-        leader, _ = sidecar.ask()
+        get, leader = _check_get(sidecar, settings)
+        if settings.sse_url is None or (get.level == PROBLEM and _on_same_server(settings)):
+            return [get], leader  # the stream would fail for the same reason
+        return [get, _check_stream(sidecar, settings, settings.sse_url, leader)], leader
+    finally:
+        sidecar.cancel()
+
+
+def _on_same_server(settings: Settings) -> bool:
+    urls = [urlsplit(settings.get_url or ""), urlsplit(settings.sse_url or "")]
+    return len({(url.hostname, url.port) for url in urls}) == 1
+
+
+def _check_get(sidecar: SidecarClient, settings: Settings) -> tuple[Finding, str | None]:
+    start = now()
+    try:
+        leader = sidecar.ask().leader
     except ExchangeFailed as failure:
-        says = f"no usable answer from {settings.where}: {failure}"
-        return [Finding(MEND, "GET", says, _cure_for(str(failure), settings))], None
-    took = f"{(now() - began) * 1000:.0f} ms"
+        message = f"no usable answer from {settings.where}: {failure}"
+        return Finding(PROBLEM, "GET", message, _remedy_for(str(failure), settings)), None
+    duration = f"{(now() - start) * 1000:.0f} ms"
     if leader is None:
-        says = "the elector answers, but knows no leader yet: normal for some seconds"
-        cure = "if it stays so, read the elector's log: kubectl logs POD -c elector"
-        return [Finding(NOTE, "GET", says, cure)], None
-    return [Finding(OK, "GET", f"{settings.where} says {leader}, after {took}")], leader
+        message = "the elector has no election result yet, which is normal shortly after start"
+        remedy = "if it lasts, read the elector's log: kubectl logs POD -c elector"
+        return Finding(NOTE, "GET", message, remedy), None
+    return Finding(OK, "GET", f"{settings.where} names {leader}, after {duration}"), leader
 
 
-def _cure_for(failure: str, settings: Settings) -> str:
+def _remedy_for(failure: str, settings: Settings) -> str:
     if "refused" in failure:
         return (
-            "nothing listens there. Is there a container 'elector' in this pod, and does it run? "
-            f"(kubectl get pod POD). If there is none, {MANIFEST}"
+            "check with kubectl get pod POD that the pod has a container 'elector' and that it is "
+            f"running. If there is none, {MANIFEST}"
         )
     if "resolved" in failure:
         return "use the address that the platform sets: ELECTOR_GET_URL=http://localhost:4040/"
     if "in time" in failure:
         return (
-            "the elector hangs or is short of CPU; look at it with kubectl logs POD -c elector. "
+            "the elector hangs or is short of CPU; read its log: kubectl logs POD -c elector. "
             f"ELECTOR_THREAD_REQUEST_TIMEOUT is {settings.request_timeout:g} s"
         )
-    return "something else answers there; ELECTOR_GET_URL must be the elector's own address"
+    if "HTTP 5" in failure:
+        return "the elector reports an error; read its log: kubectl logs POD -c elector"
+    return (
+        "another program answers there; set ELECTOR_GET_URL to the elector's own address, which "
+        "the platform sets to http://localhost:4040/"
+    )
 
 
-def _listen(sidecar: Sidecar, settings: Settings, leader: str | None) -> Iterator[Finding]:
-    if settings.sse_url is None:
-        return
-    where = shown(settings.sse_url)
+def _check_stream(
+    sidecar: SidecarClient, settings: Settings, url: str, leader: str | None
+) -> Finding:
+    where = shown(url)
     try:
-        batch = _first_batch(sidecar, settings.request_timeout)
+        named = parse_leader(_first_event(sidecar, settings.request_timeout))
     except NoStream as problem:
-        says = f"{where} is no event stream: {problem}"
-        cure = "deploy again, to get an elector that has one; until then, polling does the work"
-        yield Finding(MEND, "stream", says, cure)
+        return Finding(
+            PROBLEM,
+            "stream",
+            f"{where} is not an event stream: {problem}",
+            "ELECTOR_SSE_URL is probably wrong: the platform sets it to http://localhost:4040/sse. "
+            "If it is right, the elector is too old to have a stream: deploy again to get the "
+            "current one; until then, elector-thread polls",
+        )
     except ExchangeFailed as failure:
-        says = f"nothing from {where}: {failure}"
-        cure = "an elector sends an event at once; is ELECTOR_SSE_URL the elector's own address?"
-        yield Finding(MEND, "stream", says, cure)
-    else:
-        yield _first_event(where, batch, leader)
+        message = f"no event from {where}: {failure}"
+        remedy = (
+            "the elector sends an event at once; set ELECTOR_SSE_URL to the elector's own address, "
+            "or read its log: kubectl logs POD -c elector"
+        )
+        return Finding(PROBLEM, "stream", message, remedy)
+    except Malformed as problem:
+        return Finding(PROBLEM, "stream", f"{where} sends events that cannot be read: {problem}")
+    if named is not None and leader is not None and named != leader:
+        message = f"{where} names {named}, but GET names {leader}"
+        remedy = "this may happen during an election; run doctor again"
+        return Finding(PROBLEM, "stream", message, remedy)
+    result = "has no election result yet" if named is None else f"names {named}"
+    return Finding(OK, "stream", f"{where} is an event stream, and {result}")
 
 
-def _first_batch(sidecar: Sidecar, patience: float) -> list[str]:
-    """The first events of the stream; ExchangeFailed without any after ``patience`` seconds."""
-    watchdog = Timer(patience, sidecar.abort)  # an open stream has no deadline of its own
-    watchdog.daemon = True
-    watchdog.start()
+def _first_event(sidecar: SidecarClient, timeout: float) -> str:
+    """The data of the stream's first event. Raises ExchangeFailed if there is none in time."""
+    timer = Timer(timeout, sidecar.cancel)  # an open stream has no deadline of its own
+    timer.daemon = True
+    timer.start()
     try:
         with sidecar.open_stream() as stream:
-            batch = next(iter(stream), [])
+            event = next(iter(stream), None)
+    except ExchangeFailed:
+        if not sidecar.cancelled:
+            raise
+        event = None
     finally:
-        watchdog.cancel()
-    if not batch:
-        silent = f"no event within {patience:g} s"
-        raise ExchangeFailed(silent if sidecar.aborted else "it ended without an event")
-    return batch
+        timer.cancel()
+    if not event:
+        silent = f"the stream is silent for {timeout:g} s"
+        raise ExchangeFailed(silent if sidecar.cancelled else "the stream ended without an event")
+    return event.data
 
 
-def _first_event(where: str, batch: list[str], leader: str | None) -> Finding:
-    try:
-        heard = parse_leader(batch[-1])
-    except Malformed as problem:
-        return Finding(MEND, "stream", f"{where} sends events that cannot be read: {problem}")
-    if heard is not None and leader is not None and heard != leader:
-        says = f"{where} says {heard}, but GET says {leader}"
-        cure = "right after an election this may pass; run doctor again"
-        return Finding(MEND, "stream", says, cure)
-    return Finding(OK, "stream", f"{where} is one, and says {heard or 'that nobody leads yet'}")
+# --- the identity ---------------------------------------------------------------------------
 
 
-# --- who we are ---------------------------------------------------------------------------
-
-
-def _identity(settings: Settings, env: Mapping[str, str], leader: str | None) -> Finding:
+def _check_identity(settings: Settings, env: Mapping[str, str], leader: str | None) -> Finding:
     identity, host = settings.identity, socket.gethostname()
-    variable, named = env.get("HOSTNAME", "").strip(), "ELECTOR_THREAD_IDENTITY" in env
+    variable, is_set = env.get("HOSTNAME", "").strip(), "ELECTOR_THREAD_IDENTITY" in env
     if leader == identity:
-        return Finding(OK, "identity", f"{identity} leads: the elector knows this pod by that name")
-    for source, name in ((f"this host's name, {host},", host), (f"HOSTNAME={variable}", variable)):
+        return Finding(OK, "identity", f"{identity} is the leader: the elector uses the same name")
+    for source, name in ((f"the host name, {host},", host), (f"HOSTNAME={variable}", variable)):
         if leader is not None and name == leader:
-            says = f"the leader is {source} but this process calls itself {identity}: never leader"
-            return Finding(MEND, "identity", says, _rename(named, name == host))
-    if leader is not None and _nearly(identity, leader):
-        says = f"{identity} is nearly the leader's name, {leader}; names are compared exactly"
-        return Finding(MEND, "identity", says, f"set ELECTOR_THREAD_IDENTITY={leader} in that pod")
+            message = f"the leader is {source} but the identity here is {identity}: never leader"
+            return Finding(PROBLEM, "identity", message, _rename(is_set, name == host))
+    if leader is not None and _similar(identity, leader):
+        message = f"{identity} resembles the leader's name, {leader}; names are compared exactly"
+        remedy = f"set ELECTOR_THREAD_IDENTITY={leader} in that pod"
+        return Finding(PROBLEM, "identity", message, remedy)
     if identity not in (host, variable):
-        says = f"this process calls itself {identity}, but the host is {host}: never leader"
-        return Finding(MEND, "identity", says, _rename(named, matches_host=True))
+        message = f"the identity is {identity}, but the host name is {host}: never leader"
+        return Finding(PROBLEM, "identity", message, _rename(is_set, matches_host=True))
     if variable and variable != host:
-        says = f"this process calls itself {identity}; HOSTNAME says {variable}, the host {host}"
-        return Finding(NOTE, "identity", says, "the elector answers with the host's name")
-    return Finding(OK, "identity", f"{identity}, this host's name, by which electors know pods")
+        message = f"the identity is {identity}; HOSTNAME is {variable}, the host name is {host}"
+        return Finding(NOTE, "identity", message, "the elector uses the host name")
+    return Finding(OK, "identity", f"{identity}, which is the host name that the elector uses")
 
 
-def _rename(named: bool, matches_host: bool) -> str:
-    if named and matches_host:
-        return "remove ELECTOR_THREAD_IDENTITY; this host's name is the default"
+def _rename(is_set: bool, matches_host: bool) -> str:
+    if is_set and matches_host:
+        return "remove ELECTOR_THREAD_IDENTITY; the default is the host name"
     return "set ELECTOR_THREAD_IDENTITY to the name that the elector answers with"
 
 
-def _nearly(identity: str, leader: str) -> bool:
-    """The same pod by another spelling: upper case, or with its domain."""
+def _similar(identity: str, leader: str) -> bool:
+    """Whether both may mean the same pod: they differ only in case or in the domain."""
     ours, theirs = identity.lower(), leader.lower()
     return ours == theirs or ours.split(".")[0] == theirs or theirs.split(".")[0] == ours
 
 
-# --- around us ----------------------------------------------------------------------------
+# --- proxies and workers ----------------------------------------------------------------------
 
 
-def _proxies(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
-    found = [name for name in PROXIES if env.get(name)]
-    host = urlsplit(settings.get_url or "").hostname
-    if not found or host is None:
+def _check_proxies(settings: Settings) -> Iterator[Finding]:
+    proxy = None if settings.get_url is None else proxy_for(settings.get_url)
+    if proxy is None:
         return
-    bypassed = urllib.request.proxy_bypass_environment(  # type: ignore[attr-defined]  # documented in its source alone
-        host, {"no": env.get("no_proxy") or env.get("NO_PROXY") or ""}
-    )
-    if bypassed:
-        yield Finding(OK, "proxies", f"{found[0]} is set, and NO_PROXY exempts {host}")
+    message = f"a proxy is set for {proxy.scheme}"
+    if proxy.exempt:
+        yield Finding(OK, "proxies", f"{message}, and NO_PROXY exempts {proxy.host}")
         return
     yield Finding(
         NOTE,
         "proxies",
-        f"{found[0]} would catch other clients' requests to {host}; this library ignores proxies",
-        f"add {host} to NO_PROXY if anything else asks the elector",
+        f"{message}: elector-thread does not use it, but other clients would send requests for "
+        f"{proxy.host} to it",
+        f"add {proxy.host} to NO_PROXY if other clients ask the elector",
     )
 
 
-def _workers(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
-    several = [*workers_asked_for(env), *servers()]
-    if not several:
+def _check_workers(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
+    found = [f"{source} asks for {count} workers" for source, count in configured_workers(env)]
+    if settings.configured:
+        found += [f"{source} runs {count} workers" for source, count in running_workers(env)]
+    if not found:
         return
-    seen = "; ".join(several)
+    message = "; ".join(found)
     if settings.scope == "process":
-        yield Finding(OK, "workers", f"{seen}; ELECTOR_THREAD_SCOPE=process lets one of them lead")
+        message += "; with ELECTOR_THREAD_SCOPE=process only one of them is the leader"
+        yield Finding(OK, "workers", message)
         return
     yield Finding(
-        MEND,
+        PROBLEM,
         "workers",
-        f"{seen}: in the leader pod, every worker leads",
+        f"{message}: in the leader pod, every worker is a leader",
         "set ELECTOR_THREAD_SCOPE=process (or Elector(scope='process')), or use one worker",
     )
 
 
-# --- on paper -------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------
 
 
-def _for_people(finding: Finding) -> str:
+def _as_text(finding: Finding) -> str:
     width = min(100, shutil.get_terminal_size((80, 24)).columns)
-    head = f"{finding.level:<5} {finding.check:<12} "
-    lines = _wrapped(finding.says, head, width)
-    if finding.mend is not None:
-        lines += _wrapped(f"→ {finding.mend}", " " * len(head), width)
-    if console.colourful(sys.stdout):
-        lines[0] = lines[0].replace(
-            finding.level, f"\033[{COLOURS[finding.level]}m{finding.level}\033[0m", 1
-        )
+    head = f"{finding.level:<8} {finding.check:<12} "
+    lines = _wrapped(finding.message, head, width)
+    if finding.remedy is not None:
+        lines += _wrapped(f"→ {finding.remedy}", " " * len(head), width)
+    if has_colours(sys.stdout):
+        level = finding.level
+        lines[0] = lines[0].replace(level, f"\033[{COLOURS[level]}m{level}\033[0m", 1)
     return "\n".join(lines)
 
 
 def _wrapped(text: str, head: str, width: int) -> list[str]:
     return textwrap.wrap(
-        console.one_line(text),
+        one_line(text),
         width,
         initial_indent=head,
         subsequent_indent=" " * len(head),

@@ -1,113 +1,67 @@
-"""``elector-thread elect`` and ``fault``: steer a local elector that runs elsewhere.
-
-Owns their arguments and their output; what happens is `elector_thread.local.control`'s.
-"""
+"""``elect`` and ``fault``: control a local elector that runs in another process."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NoReturn
+from typing import Any
 
-import typer
-
-from ..local.control import Control, ControlError, find
+from ..local.control import ControlError, find
 from ..local.faults import FaultError, FaultKind, check_fault
-from . import console
+from .terminal import UsageError, print_line
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``elect`` and ``fault`` to the command line."""
-    app.command("elect")(elect)
-    app.command("fault")(fault)
+__all__ = ["elect", "fault"]
 
 
-def elect(
-    name: Annotated[str, typer.Argument(help="Who leads from now on, a replica or not.")],
-) -> None:
-    """Make somebody the leader of the local elector."""
+def elect(name: str) -> int:
+    """Make ``name`` the leader of the local elector."""
     state = find().elect(name)
     living = {replica["name"] for replica in state["replicas"] if replica["alive"]}
-    stranger = "" if not living or name in living else " (no replica here has that name)"
-    console.say(f"{name} leads{stranger}")
+    note = "" if not living or name in living else " (no replica has that name)"
+    print_line(f"{name} leads{note}")
+    return 0
 
 
 def fault(
-    kind: Annotated[
-        str | None, typer.Argument(help="What to break; --list tells what there is.")
-    ] = None,
-    replica: Annotated[
-        str | None, typer.Option(help="Only this one; without it, everybody.")
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="How long; without it, until it is cleared.")
-    ] = None,
-    clear: Annotated[
-        bool, typer.Option("--clear", help="End faults: all, or those of KIND or --replica.")
-    ] = False,
-    show: Annotated[
-        bool, typer.Option("--list", help="Tell what can be broken, and what is right now.")
-    ] = False,
-) -> None:
-    """Break something on purpose, or mend it."""
+    kind: str | None, *, replica: str | None, seconds: float | None, clear: bool, show: bool
+) -> int:
+    """Start a fault, clear faults, or show them. Raises `UsageError`."""
     if [kind is not None and not clear, clear, show].count(True) != 1:
-        _refuse("expected a KIND, --clear or --list")
+        raise UsageError("expected a KIND, --clear or --list")
     if seconds is not None and (clear or show):
-        _refuse("--seconds belongs to the beginning of a fault")
+        raise UsageError("--seconds applies only when a fault is started")
     _check(kind, seconds)
     if show:
-        _list()
+        _show()
     elif clear:
-        _clear(kind, replica)
-    else:
-        assert kind is not None
-        _begin(kind, replica, seconds)
+        count = find().clear(kind, replica)
+        print_line(f"{count} {'fault' if count == 1 else 'faults'} cleared")
+    elif kind is not None:
+        print_line(_described(find().fault(kind, replica, seconds)))
+    return 0
 
 
 def _check(kind: str | None, seconds: float | None) -> None:
-    """Before anybody is asked, so that a slip is told the same with and without an elector."""
+    """Check first, so that a typo gets the same answer with and without a running elector."""
     if kind is None:
         return
     try:
         check_fault(kind, seconds)
     except FaultError as error:
-        _refuse(str(error))
+        raise UsageError(str(error)) from None
 
 
-def _begin(kind: str, replica: str | None, seconds: float | None) -> None:
-    begun = find().fault(kind, replica, seconds)
-    console.say(_described(begun))
-
-
-def _clear(kind: str | None, replica: str | None) -> None:
-    ended = find().clear(kind, replica)
-    console.say(f"{ended} {'fault' if ended == 1 else 'faults'} cleared")
-
-
-def _list() -> None:
+def _show() -> None:
     width = max(len(kind.word) for kind in FaultKind)
     for kind in FaultKind:
-        console.say(f"{kind.word:<{width}}  {kind.label}: {kind.effect}")
-    elector = _running()
-    for fault in elector.state()["faults"] if elector is not None else ():
-        console.say(f"on now: {_described(fault)}")
-
-
-def _running() -> Control | None:
-    """What there is can be told without an elector, too."""
+        print_line(f"{kind.word:<{width}}  {kind.label}: {kind.effect}")
     try:
-        return find()
-    except ControlError:
-        return None
+        active = find().state()["faults"]
+    except ControlError:  # the kinds can be listed without an elector
+        return
+    for each in active:
+        print_line(f"active: {_described(each)}")
 
 
 def _described(fault: dict[str, Any]) -> str:
-    whom = fault["replica"] or "everybody"
+    target = fault["replica"] or "all replicas"
     left = fault["remaining"]
-    until = "" if left is None else f" for {left:g} s"
-    return f"{fault['kind']}: {whom}{until}"
-
-
-def _refuse(problem: str) -> NoReturn:
-    console.complain("fault", problem)
-    raise typer.Exit(console.BAD_USAGE)
+    return f"{fault['kind']}: {target}{'' if left is None else f' for {left:g} s'}"

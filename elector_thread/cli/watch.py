@@ -1,4 +1,4 @@
-"""``watch``: every change as it happens. A live table on a terminal, else a line per change."""
+"""``watch``: every change as it happens; a live table on a terminal, otherwise lines."""
 
 from __future__ import annotations
 
@@ -14,78 +14,83 @@ from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from .._state.model import State, Status
-from ..elector import Elector
-from . import console
+from .. import Elector, State, Status
+from ..integrations._text import fields
+from .terminal import one_line, print_error, print_line
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.table import Table
 
 __all__ = ["watch"]
 
-TICK = 0.2
-"""Seconds between two looks: not every change of state has a callback."""
+INTERVAL = 0.2
+"""Seconds between two looks at the status: not every change has a callback."""
 
-REMEMBERED = 8
+MAX_CHANGES = 8
 """Changes that the table shows."""
 
 STYLES = {State.LEADER: "bold green", State.FOLLOWER: "cyan", State.UNKNOWN: "bold red"}
 
 
 def watch(*, as_json: bool) -> NoReturn:
-    """Show changes until Ctrl-C (KeyboardInterrupt) or until nobody reads (BrokenPipeError)."""
-    signal.signal(signal.SIGTERM, _leave)
+    """Show changes until KeyboardInterrupt, or BrokenPipeError if the reader is gone."""
+    signal.signal(signal.SIGTERM, _exit)
     with Elector(scope="pod") as elector:
-        wake = Event()
-        wake.set()  # the first look is at once
-        elector.on_elected(wake.set)
-        elector.on_demoted(wake.set)
-        elector.on_leader_change(wake.set)
-        if as_json or not _can_draw():
-            _lines(elector, wake, as_json=as_json)
-        try:
-            from rich.live import Live
-        except ImportError:
-            console.complain("watch", "a live table needs rich: pip install 'elector-thread[cli]'")
-            _lines(elector, wake, as_json=False)
-        _live(elector, wake, Live)
+        changed = Event()
+        changed.set()  # the first status is shown at once
+        elector.on_elected(changed.set)
+        elector.on_demoted(changed.set)
+        elector.on_leader_change(changed.set)
+        live = None if as_json else _live_display()
+        if live is None:
+            _print_changes(elector, changed, as_json=as_json)
+        _draw_table(elector, changed, live)
 
 
-def _can_draw() -> bool:
-    """Whether somebody looks at a terminal that can show a table that changes."""
-    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _leave(number: int, _: FrameType | None) -> NoReturn:
-    """SIGTERM: leave through every ``finally``, so that the terminal gets its cursor back."""
+def _exit(number: int, _: FrameType | None) -> NoReturn:
+    """SIGTERM: leave through every ``finally``, which restores the terminal's cursor."""
     raise SystemExit(128 + number)
 
 
-def _look(elector: Elector, wake: Event) -> Status:
-    """The status after a tick, or as soon as something has changed."""
-    wake.wait(TICK)
-    wake.clear()
+def _live_display() -> Live | None:
+    """A display for a table that changes; None if stdout cannot show one."""
+    if sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    try:
+        from rich.console import Console
+        from rich.live import Live
+    except ImportError:
+        print_error("watch", "a live table needs rich: pip install 'elector-thread[cli]'")
+        return None
+    return Live(console=Console(), auto_refresh=False)  # Console respects NO_COLOR
+
+
+def _next_status(elector: Elector, changed: Event) -> Status:
+    """The status after the interval, or earlier after a change."""
+    changed.wait(INTERVAL)
+    changed.clear()
     return elector.status()
 
 
-def _essence(status: Status) -> tuple[State, str | None, str]:
-    """What makes a change worth a line."""
+def _key(status: Status) -> tuple[State, str | None, str]:
+    """What makes a change worth showing."""
     return status.state, status.leader, status.stream
 
 
-def _lines(elector: Elector, wake: Event, *, as_json: bool) -> NoReturn:
-    told = None
+def _print_changes(elector: Elector, changed: Event, *, as_json: bool) -> NoReturn:
+    shown = None
     while True:
-        status = _look(elector, wake)
-        if _essence(status) != told:
-            told = _essence(status)
-            console.say(_as_json(status) if as_json else _line(status))
-        if _nobody_reads():
+        status = _next_status(elector, changed)
+        if _key(status) != shown:
+            shown = _key(status)
+            print_line(_as_json(status) if as_json else _as_line(status))
+        if _reader_is_gone():
             raise BrokenPipeError
 
 
-def _nobody_reads() -> bool:
-    """Whether the pipe's other end is closed; else we would learn it at the next change only."""
+def _reader_is_gone() -> bool:
+    """Whether the other end of stdout is closed; a write would fail only at the next change."""
     with suppress(OSError, ValueError):
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
@@ -93,52 +98,48 @@ def _nobody_reads() -> bool:
     return False
 
 
-def _now() -> str:
+def _timestamp() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _as_json(status: Status) -> str:
-    return json.dumps({"time": _now(), **status.as_dict()})
+    return json.dumps({"time": _timestamp(), **status.as_dict()})
 
 
-def _line(status: Status) -> str:
-    leader = console.one_line(status.leader or "-")
-    return f"{_now()} {status.state.value:<8} leader={leader} stream={status.stream}"
+def _as_line(status: Status) -> str:
+    leader = one_line(status.leader or "-")
+    return f"{_timestamp()} {status.state.value:<8} leader={leader} stream={status.stream}"
 
 
-def _live(elector: Elector, wake: Event, live: type) -> NoReturn:
-    from rich.console import Console
-
-    changes: deque[tuple[str, Status]] = deque(maxlen=REMEMBERED)
-    with live(console=Console(), auto_refresh=False) as shown:  # Console heeds NO_COLOR
+def _draw_table(elector: Elector, changed: Event, live: Live) -> NoReturn:
+    changes: deque[tuple[str, Status]] = deque(maxlen=MAX_CHANGES)
+    with live:
         while True:
-            status = _look(elector, wake)
-            if not changes or _essence(changes[-1][1]) != _essence(status):
+            status = _next_status(elector, changed)
+            if not changes or _key(changes[-1][1]) != _key(status):
                 changes.append((datetime.now().strftime("%H:%M:%S"), status))
-            shown.update(_picture(status, changes), refresh=True)
+            live.update(_table(status, changes), refresh=True)
 
 
-def _picture(status: Status, changes: deque[tuple[str, Status]]) -> Table:
+def _table(status: Status, changes: deque[tuple[str, Status]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    outer = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 2))
     rows = {
-        "leader": status.leader or "not known",
-        "identity": status.identity,
+        **fields(status),
+        "state": status.state.value.upper(),
         "stream": status.stream,
         "confirmed": "never" if status.age is None else f"{status.age:.0f} s ago",
-        "holds for": "-" if status.expires_in is None else f"{status.expires_in:.0f} s",
-        "last error": status.last_error or "none",
+        "expires in": "-" if status.expires_in is None else f"{status.expires_in:.0f} s",
     }
-    outer.add_row("state", Text(status.state.value.upper(), style=STYLES[status.state]))
     for name, value in rows.items():
-        outer.add_row(name, Text(value))
-    outer.add_row("", "")
-    for clock, then in changes:
+        table.add_row(name, Text(value, style=STYLES[status.state] if name == "state" else ""))
+    table.add_row("", "")
+    for time, then in changes:
         text = Text(f"{then.state.value:<9}", style=STYLES[then.state])
         text.append(f" leader {then.leader or '-'}, stream {then.stream}", style="")
-        outer.add_row(clock, text)
-    outer.add_row("", "")
-    outer.add_row("", Text("Ctrl-C ends this", style="dim"))
-    return outer
+        table.add_row(time, text)
+    table.add_row("", "")
+    table.add_row("", Text("press Ctrl-C to quit", style="dim"))
+    return table

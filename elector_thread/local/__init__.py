@@ -1,7 +1,8 @@
 """A local elector for development and tests: answers as the platform's sidecar, on loopback only.
 
 Needs the extra ``local`` (h11, Starlette and uvicorn). `control` controls one that runs in
-another process, `reporter` reports to its page; neither needs the extra.
+another process, `reporter` reports to its page; `child`, `watchdog`, `output` and `replicas`
+run the commands of ``elector-thread run`` and ``up``. None of these needs the extra.
 """
 
 from __future__ import annotations

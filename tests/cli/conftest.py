@@ -1,4 +1,4 @@
-"""A local elector, and the command line as real processes beside it."""
+"""A local elector, and the command line as real processes that use it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import pytest
 from elector_thread.local import LocalElector
 
 PATIENCE = 15.0
-"""Seconds for anything to happen."""
+"""Seconds for each event that a test waits for."""
 
 GRACE = 1.0
-"""Seconds for what still runs at a test's end."""
+"""Seconds for processes that still run at the end of a test."""
 
 US, OTHER = "pod-a", "pod-b"
 
@@ -36,7 +36,7 @@ QUICK = {
 
 
 class Running:
-    """One process of the command line, and what it says on stdout and stderr."""
+    """One process of the command line, and the lines that it prints."""
 
     def __init__(self, command: list[str], env: dict[str, str], **options: object) -> None:
         self.lines: list[str] = []
@@ -85,21 +85,21 @@ class Running:
         self.process.send_signal(number)
 
     def end(self) -> int:
-        """Wait for its own end; the exit code."""
+        """Wait until it ends by itself; the exit code."""
         code: int = self.process.wait(PATIENCE)
         if self.process.stdout is not None:
             self._reader.join(PATIENCE)
         return code
 
     def close_output(self) -> None:
-        """Read no more: what it writes from now on meets a closed pipe."""
+        """Stop reading and close the pipe."""
         assert self.process.stdout is not None
         self._stop_reading.set()
         self._reader.join(PATIENCE)
         self.process.stdout.close()
 
     def kill(self) -> None:
-        """End it as a pod is ended; by force if it takes its time."""
+        """End it with SIGTERM, and with SIGKILL after `GRACE`."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
@@ -145,7 +145,7 @@ class Terminal:
     def _read(self) -> bool:
         try:
             part = os.read(self._ours, 4096)
-        except OSError:  # EIO: nobody has it open any more
+        except OSError:  # EIO: all other ends are closed
             return False
         self.seen += part
         return bool(part)
@@ -161,7 +161,7 @@ class Terminal:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours, without whatever the test machine has set about electors, colours and proxies."""
+    """Our environment without variables about electors, colours, workers and proxies."""
     unwanted = ("ELECTOR_", "NO_COLOR", "FORCE_COLOR", "WEB_CONCURRENCY", "HOSTNAME")
     kept = {
         name: value

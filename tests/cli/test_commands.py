@@ -1,4 +1,4 @@
-"""`status`, `is-leader`, `watch` and `doctor`; what is refused; the install without the extra."""
+"""`status`, `is-leader`, `watch` and `doctor`; invalid arguments; the install without the extra."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import signal
 import socket
 import subprocess
 import sys
-import tomllib
 import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 
 import elector_thread
-from elector_thread.cli import bare, main, workers
-from elector_thread.cli.full import build
+from elector_thread.cli import main, parser
+from elector_thread.integrations import _environment
 from elector_thread.local import LocalElector
 
-from ..scripted import CHUNKED_SSE_HEAD, ScriptedServer, answer, chunk, event, result
+from ..scripted import CHUNKED_SSE_HEAD, Connection, ScriptedServer, answer, chunk, event, result
 from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment
 
 Spawn = Callable[..., Running]
@@ -36,18 +34,19 @@ PAGE = ROOT / "docs" / "command-line.md"
 @pytest.fixture
 def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
     """The scripted server, as this process's elector; this process is pod-a."""
-    for name in (*workers.COUNTS, "GUNICORN_CMD_ARGS", "http_proxy", "HTTP_PROXY"):
+    proxies = [name for name in os.environ if name.lower().endswith("_proxy")]
+    for name in (*_environment.WORKER_VARIABLES, "GUNICORN_CMD_ARGS", *proxies):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ELECTOR_GET_URL", server.get_url)
     monkeypatch.setenv("ELECTOR_SSE_URL", server.sse_url)
     monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", US)
     monkeypatch.setenv("HOSTNAME", US)
-    monkeypatch.setattr("elector_thread.cli.doctor.servers", list)
+    monkeypatch.setattr("elector_thread.cli.doctor.running_workers", lambda _: ())
     return server
 
 
 def of_the_pod() -> dict[str, str]:
-    """What `beside` has put into the environment about the elector, for a process of its own."""
+    """The variables about the elector that `beside` has set, for a process of its own."""
     return {name: os.environ[name] for name in os.environ if name.startswith("ELECTOR_")}
 
 
@@ -55,26 +54,26 @@ def of_the_pod() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("leader", "code", "complaint"),
-    [(US, 0, ""), (OTHER, 1, ""), (None, 2, "the elector knows no leader yet")],
+    ("leader", "code", "message"),
+    [(US, 0, ""), (OTHER, 1, ""), (None, 2, "the elector has no election result yet")],
 )
 def test_is_leader_answers_by_exit_code_with_exactly_one_get(
     beside: ScriptedServer,
     capsys: pytest.CaptureFixture[str],
     leader: str | None,
     code: int,
-    complaint: str,
+    message: str,
 ) -> None:
     beside.leader = leader
     assert main(["is-leader"]) == code
     assert [head.splitlines()[0] for head in beside.heads] == ["GET / HTTP/1.1"]
     out, err = capsys.readouterr()
     assert out == ""
-    assert complaint in err
-    assert err.count("\n") == (1 if complaint else 0)
+    assert message in err
+    assert err.count("\n") == (1 if message else 0)
 
 
-def test_is_leader_says_why_nothing_is_known(
+def test_is_leader_gives_the_reason_for_unknown(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beside.close()
@@ -93,30 +92,28 @@ def test_is_leader_asks_about_the_pod_whatever_the_scope(
     assert main(["is-leader"]) == 0
 
 
-def test_status_for_people_and_for_programs(
+def test_status_as_text_and_as_json(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beside.leader = OTHER
     assert main(["status"]) == 0
     assert capsys.readouterr().out.split() == [
-        *("state", "follower"),
-        *("leader", OTHER),
-        *("identity", US),
+        *("state:", "follower"),
+        *("leader:", OTHER),
+        *("identity:", US),
     ]
     assert main(["status", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["state"], found["leader"], found["identity"]) == ("follower", OTHER, US)
 
 
-def test_status_says_that_it_is_this_pod_that_leads(
-    beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_marks_this_pod(beside: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
     beside.leader = US
     assert main(["status"]) == 0
     assert f"{US} (this pod)\n" in capsys.readouterr().out
 
 
-def test_status_without_an_answer_is_complete_all_the_same(
+def test_status_is_complete_without_an_answer(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beside.close()
@@ -142,7 +139,7 @@ def test_watch_prints_a_line_for_each_change_and_ends_with_ctrl_c(
     assert not watch._with("Traceback")
 
 
-def test_watch_ends_quietly_when_nobody_reads_any_more(local: LocalElector, spawn: Spawn) -> None:
+def test_watch_ends_quietly_when_its_reader_is_gone(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     watch = spawn("watch", stderr=subprocess.PIPE)
     watch.expect("follower")
@@ -174,15 +171,15 @@ def test_watch_draws_a_table_on_a_terminal(local: LocalElector, no_colour: bool)
 def examine(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[], tuple[int, dict[str, list[tuple[str, str]]]]]:
-    """Runs ``doctor --json``: its code, and by level what each check said."""
+    """Runs ``doctor --json``; returns its exit code, and the findings by level."""
 
     def examine() -> tuple[int, dict[str, list[tuple[str, str]]]]:
         code = main(["doctor", "--json"])
         report = json.loads(capsys.readouterr().out)
         assert report["ok"] is (code == 0)
-        levels: dict[str, list[tuple[str, str]]] = {"ok": [], "note": [], "mend": []}
+        levels: dict[str, list[tuple[str, str]]] = {"ok": [], "note": [], "problem": []}
         for finding in report["findings"]:
-            text = f"{finding['says']} → {finding['mend']}"
+            text = f"{finding['message']} → {finding['remedy']}"
             levels[finding["level"]].append((finding["check"], text))
         return code, levels
 
@@ -192,28 +189,31 @@ def examine(
 Examine = Callable[[], tuple[int, dict[str, list[tuple[str, str]]]]]
 
 
-def test_doctor_finds_all_well(beside: ScriptedServer, examine: Examine) -> None:
+def test_doctor_finds_no_problems(beside: ScriptedServer, examine: Examine) -> None:
     beside.leader = US
     code, found = examine()
     assert code == 0
-    assert not found["mend"]
+    assert not found["problem"]
     assert [check for check, _ in found["ok"]] == ["environment", "GET", "stream", "identity"]
 
 
-ILLS = {
+PROBLEMS = {
     "not configured": ({"ELECTOR_GET_URL": "", "ELECTOR_SSE_URL": ""}, "spec.leaderElection: true"),
     "bad number": ({"ELECTOR_THREAD_GRACE_PERIOD": "x"}, "ELECTOR_THREAD_GRACE_PERIOD: expected"),
     "misspelt": ({"ELECTOR_THREAD_GRACE_PERIODE": "9"}, "rename it to ELECTOR_THREAD_GRACE_PERIOD"),
     "other case": ({"ELECTOR_THREAD_IDENTITY": "POD-B"}, "names are compared exactly"),
     "made-up name": ({"ELECTOR_THREAD_IDENTITY": "x", "HOSTNAME": "y"}, "never leader"),
     "leader by HOSTNAME": ({"ELECTOR_THREAD_IDENTITY": "x", "HOSTNAME": OTHER}, "never leader"),
-    "workers": ({"WEB_CONCURRENCY": "4"}, "WEB_CONCURRENCY=4: in the leader pod, every worker"),
-    "gunicorn": ({"GUNICORN_CMD_ARGS": "-w 3"}, "--workers 3"),
+    "workers": (
+        {"WEB_CONCURRENCY": "4"},
+        "WEB_CONCURRENCY asks for 4 workers: in the leader pod, every",
+    ),
+    "gunicorn": ({"GUNICORN_CMD_ARGS": "-w 3"}, "GUNICORN_CMD_ARGS asks for 3"),
 }
 
 
-@pytest.mark.parametrize(("variables", "says"), ILLS.values(), ids=ILLS)
-def test_doctor_names_what_is_wrong_and_what_mends_it(
+@pytest.mark.parametrize(("variables", "says"), PROBLEMS.values(), ids=PROBLEMS)
+def test_doctor_finds_a_problem_and_its_remedy(
     beside: ScriptedServer,
     examine: Examine,
     monkeypatch: pytest.MonkeyPatch,
@@ -225,24 +225,27 @@ def test_doctor_names_what_is_wrong_and_what_mends_it(
         monkeypatch.setenv(name, value)
     code, found = examine()
     assert code == 1
-    assert says in " ".join(text for _, text in found["mend"])
-    assert len(found["mend"]) == 1
+    assert says in " ".join(text for _, text in found["problem"])
+    assert len(found["problem"]) == 1
 
 
-def test_doctor_sees_that_nobody_listens(beside: ScriptedServer, examine: Examine) -> None:
+def test_doctor_reports_a_refused_connection_once(beside: ScriptedServer, examine: Examine) -> None:
     beside.close()
     code, found = examine()
     assert code == 1
-    assert [check for check, _ in found["mend"]] == ["GET", "stream"]
-    assert "spec.leaderElection: true" in found["mend"][0][1]
+    assert [check for check, _ in found["problem"]] == ["GET"], "one cause, one finding"
+    assert "spec.leaderElection: true" in found["problem"][0][1]
 
 
-def test_doctor_sees_that_the_stream_is_none(beside: ScriptedServer, examine: Examine) -> None:
+def test_doctor_reports_json_instead_of_a_stream_as_a_wrong_url(
+    beside: ScriptedServer, examine: Examine
+) -> None:
     beside.on_stream = lambda connection: connection.send(answer(result(OTHER)))
     beside.leader = OTHER
     code, found = examine()
     assert code == 1
-    assert "is no event stream" in found["mend"][0][1]
+    assert "is not an event stream" in found["problem"][0][1]
+    assert "ELECTOR_SSE_URL is probably wrong" in found["problem"][0][1]
 
 
 def test_doctor_does_not_wait_for_a_silent_stream(
@@ -254,10 +257,10 @@ def test_doctor_does_not_wait_for_a_silent_stream(
     beside.leader = OTHER
     code, found = examine()
     assert code == 1
-    assert "no event within 0.2 s" in found["mend"][0][1]
+    assert "silent for 0.2 s" in found["problem"][0][1]
 
 
-def test_doctor_knows_of_a_proxy_and_of_the_scope(
+def test_doctor_reports_a_proxy_and_the_scope(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside.leader = US
@@ -272,7 +275,7 @@ def test_doctor_knows_of_a_proxy_and_of_the_scope(
     assert ("workers" in dict(found["ok"])) is True
 
 
-def test_doctor_says_when_no_proxy_exempts_the_elector(
+def test_doctor_reports_that_no_proxy_exempts_the_elector(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside.leader = US
@@ -286,11 +289,11 @@ def test_doctor_says_when_no_proxy_exempts_the_elector(
 @pytest.mark.parametrize(
     ("missing", "says"),
     [
-        (["ELECTOR_GET_URL", "ELECTOR_SSE_URL"], "ELECTOR_PATH alone is the platform's old way"),
+        (["ELECTOR_GET_URL", "ELECTOR_SSE_URL"], "ELECTOR_SSE_URL is not set"),
         (["ELECTOR_SSE_URL"], "ELECTOR_SSE_URL is not set"),
     ],
 )
-def test_doctor_says_what_an_elector_without_a_stream_means(
+def test_doctor_explains_what_a_missing_stream_means(
     beside: ScriptedServer,
     examine: Examine,
     monkeypatch: pytest.MonkeyPatch,
@@ -304,12 +307,12 @@ def test_doctor_says_what_an_elector_without_a_stream_means(
     code, found = examine()
     assert code == 0
     assert says in dict(found["note"])["environment"]
-    assert "noticed at the next poll" in dict(found["note"])["environment"]
-    assert "stream" not in dict(found["ok"]), "there is none to look at"
+    assert "noticed only at the next poll" in dict(found["note"])["environment"]
+    assert "stream" not in dict(found["ok"]), "there is no stream to check"
     assert beside.stream_requests == 0
 
 
-def test_doctor_knows_that_there_may_be_nobody_to_ask(
+def test_doctor_accepts_that_no_elector_is_configured(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ELECTOR_GET_URL", "ELECTOR_SSE_URL"):
@@ -317,11 +320,11 @@ def test_doctor_knows_that_there_may_be_nobody_to_ask(
     monkeypatch.setenv("ELECTOR_THREAD_WHEN_UNCONFIGURED", "follow")
     code, found = examine()
     assert code == 0
-    assert "'follow' is assumed" in dict(found["note"])["GET"]
+    assert "when_unconfigured='follow'" in dict(found["note"])["GET"]
     assert beside.connections == 0
 
 
-def test_doctor_leaves_a_variable_alone_that_resembles_no_setting(
+def test_doctor_ignores_a_variable_that_resembles_no_setting(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside.leader = US
@@ -339,12 +342,12 @@ def test_doctor_before_the_first_election(
     monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", socket.gethostname())
     code, found = examine()
     assert code == 0
-    assert "knows no leader yet" in dict(found["note"])["GET"]
-    assert "that nobody leads yet" in dict(found["ok"])["stream"]
-    assert "HOSTNAME says" in dict(found["note"])["identity"]
+    assert "no election result yet" in dict(found["note"])["GET"]
+    assert "no election result yet" in dict(found["ok"])["stream"]
+    assert "HOSTNAME is" in dict(found["note"])["identity"]
     monkeypatch.setenv("HOSTNAME", socket.gethostname())
     code, found = examine()
-    assert "this host's name, by which electors know pods" in dict(found["ok"])["identity"]
+    assert "the host name that the elector uses" in dict(found["ok"])["identity"]
 
 
 def test_doctor_compares_the_stream_with_the_answer(
@@ -355,7 +358,7 @@ def test_doctor_compares_the_stream_with_the_answer(
     beside.on_stream = lambda connection: (connection.send(news), connection.wait_gone())
     code, found = examine()
     assert code == 1
-    assert f"says {OTHER}, but GET says {US}" in dict(found["mend"])["stream"]
+    assert f"names {OTHER}, but GET names {US}" in dict(found["problem"])["stream"]
 
 
 def test_doctor_reads_the_events(beside: ScriptedServer, examine: Examine) -> None:
@@ -364,31 +367,63 @@ def test_doctor_reads_the_events(beside: ScriptedServer, examine: Examine) -> No
     beside.on_stream = lambda connection: (connection.send(news), connection.wait_gone())
     code, found = examine()
     assert code == 1
-    assert "sends events that cannot be read" in dict(found["mend"])["stream"]
+    assert "sends events that cannot be read" in dict(found["problem"])["stream"]
 
 
-def test_doctor_knows_a_cure_for_an_elector_that_hangs(
+def test_doctor_has_a_remedy_for_an_elector_that_hangs(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "0.2")
     beside.on_get = lambda connection: connection.wait_gone()
     code, found = examine()
     assert code == 1
-    assert "hangs or is short of CPU" in dict(found["mend"])["GET"]
-    assert "ELECTOR_THREAD_REQUEST_TIMEOUT is 0.2 s" in dict(found["mend"])["GET"]
+    assert "hangs or is short of CPU" in dict(found["problem"])["GET"]
+    assert "ELECTOR_THREAD_REQUEST_TIMEOUT is 0.2 s" in dict(found["problem"])["GET"]
 
 
-def test_doctor_knows_a_cure_for_another_ones_address(
-    beside: ScriptedServer, examine: Examine
+HTML = answer(b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n")
+
+
+@pytest.mark.parametrize("reply", ["hangs", "HTML", "error"])
+def test_doctor_reports_one_cause_once(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch, reply: str
 ) -> None:
-    page = answer(b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n")
-    beside.on_get = lambda connection: connection.send(page)
+    monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "0.2")
+    error = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+
+    def react(connection: Connection) -> None:
+        if reply == "hangs":
+            connection.wait_gone()
+        connection.send(HTML if reply == "HTML" else error)
+
+    beside.on_get = beside.on_stream = react
     code, found = examine()
     assert code == 1
-    assert "must be the elector's own address" in dict(found["mend"])["GET"]
+    assert [check for check, _ in found["problem"]] == ["GET"]
 
 
-def test_doctor_knows_a_cure_for_a_name_that_nobody_knows(
+def test_doctor_checks_a_stream_on_another_server_even_if_get_fails(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    monkeypatch.setenv("ELECTOR_GET_URL", f"http://127.0.0.1:{port}/")
+    beside.on_stream = lambda connection: connection.send(HTML)
+    code, found = examine()
+    assert code == 1
+    assert [check for check, _ in found["problem"]] == ["GET", "stream"]
+    assert "text/html" in dict(found["problem"])["stream"]
+    assert "ELECTOR_SSE_URL is probably wrong" in dict(found["problem"])["stream"]
+
+
+def test_doctor_has_a_remedy_for_a_wrong_address(beside: ScriptedServer, examine: Examine) -> None:
+    beside.on_get = lambda connection: connection.send(HTML)
+    code, found = examine()
+    assert code == 1
+    assert "set ELECTOR_GET_URL to the elector's own address" in dict(found["problem"])["GET"]
+
+
+def test_doctor_has_a_remedy_for_an_unknown_host(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_: object, **__: object) -> None:
@@ -399,19 +434,19 @@ def test_doctor_knows_a_cure_for_a_name_that_nobody_knows(
     monkeypatch.delenv("ELECTOR_SSE_URL")
     code, found = examine()
     assert code == 1
-    assert "cannot be resolved" in dict(found["mend"])["GET"]
-    assert "ELECTOR_GET_URL=http://localhost:4040/" in dict(found["mend"])["GET"]
+    assert "cannot be resolved" in dict(found["problem"])["GET"]
+    assert "ELECTOR_GET_URL=http://localhost:4040/" in dict(found["problem"])["GET"]
 
 
 @pytest.mark.parametrize("no_colour", [False, True])
-def test_doctor_shows_on_a_terminal_what_is_well(beside: ScriptedServer, no_colour: bool) -> None:
+def test_doctor_uses_colours_on_a_terminal(beside: ScriptedServer, no_colour: bool) -> None:
     beside.leader = US
     plain = {"NO_COLOR": "1"} if no_colour else {}
     env = environment(**of_the_pod(), HOSTNAME=US, TERM="xterm", **plain)
     with Terminal("doctor", env=env) as terminal:
         terminal.end()
     assert (b"\x1b[32mok\x1b[0m" in terminal.seen) is not no_colour
-    assert b"pod-a leads" in terminal.seen
+    assert b"pod-a is the leader" in terminal.seen
 
 
 def test_doctor_shows_no_credentials(
@@ -436,6 +471,19 @@ def test_doctor_fits_into_80_columns(
     assert "\x1b" not in out
 
 
+ELECTOR = {"ELECTOR_GET_URL": "http://localhost:4040/"}
+
+
+def make_proc(folder: Path, processes: dict[int, tuple[int, str]], **environ: str) -> None:
+    """A /proc with these processes: parent and command line by pid, all with one environment."""
+    text = "\0".join(f"{name}={value}" for name, value in {"PATH": "/bin", **environ}.items())
+    for pid, (parent, words) in processes.items():
+        (folder / str(pid)).mkdir(parents=True)
+        (folder / str(pid) / "cmdline").write_text(words + "\0")
+        (folder / str(pid) / "stat").write_text(f"{pid} (a) b) S {parent} {pid} {pid} 0 -1")
+        (folder / str(pid) / "environ").write_text(text)
+
+
 def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
     processes = {
         7: (1, "gunicorn: master [app]"),
@@ -449,23 +497,41 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
         32: (30, "uwsgi\0--ini\0app.ini"),
         33: (30, "grep\0gunicorn"),
     }
-    for pid, (parent, words) in processes.items():
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "cmdline").write_text(words + "\0")
-        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) b) S {parent} {pid} {pid} 0 -1")
-    assert list(workers.servers(tmp_path)) == [
-        "gunicorn (pid 7) has 2 workers",
-        "uwsgi (pid 30) has 2 workers",
+    make_proc(tmp_path, processes, **ELECTOR)
+    assert list(_environment.running_workers(ELECTOR, tmp_path)) == [
+        ("gunicorn (pid 7)", 2),
+        ("uwsgi (pid 30)", 2),
     ]
 
 
-# --- what is refused -------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:4040/\0", True),
+        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:36101/\0", False),
+        ("PATH=/bin\0HOME=/root\0", False),
+        ("\0\0\0", True),
+    ],
+    ids=["same elector", "another elector", "no elector", "overwritten by a title"],
+)
+def test_servers_of_other_applications_are_not_counted(
+    tmp_path: Path, environ: str, found: bool
+) -> None:
+    make_proc(tmp_path, {7: (1, "gunicorn"), 8: (7, "gunicorn"), 9: (7, "gunicorn")})
+    (tmp_path / "7" / "environ").write_text(environ)
+    assert bool(list(_environment.running_workers(ELECTOR, tmp_path))) is found
+    (tmp_path / "7" / "environ").unlink()  # as if it were another user's
+    assert not list(_environment.running_workers(ELECTOR, tmp_path))
+
+
+# --- invalid arguments -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nosuch"], "there is no command 'nosuch'"),
+        (["nosuch"], "unknown command 'nosuch'; expected one of status, is-leader"),
+        (["statsu"], "unknown command 'statsu'; did you mean 'status'?"),
         (["--nosuch"], "unrecognized arguments: --nosuch"),
         (["status", "--nosuch"], "unrecognized arguments: --nosuch"),
         (["status", "more"], "unrecognized arguments: more"),
@@ -476,9 +542,12 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
             ["run", "--nosuch", "--", "true"],
             "unrecognized arguments: --nosuch; see elector-thread run",
         ),
-        (["run", "--grace", "soon", "--", "true"], "expected seconds, 0 or more, got 'soon'"),
-        (["run", "--grace", "-1", "--", "true"], "expected seconds, 0 or more, got '-1'"),
-        (["run", "--grace", "nan", "--", "true"], "expected seconds, 0 or more, got 'nan'"),
+        (
+            ["run", "--grace", "soon", "--", "true"],
+            "expected a number from 0 to 1000000, got 'soon'",
+        ),
+        (["run", "--grace", "-1", "--", "true"], "expected a number from 0 to 1000000, got '-1'"),
+        (["run", "--grace", "nan", "--", "true"], "expected a number from 0 to 1000000, got 'nan'"),
         (["up", "--nosuch"], "--nosuch"),
         (["status"], "ELECTOR_GET_URL is not set"),
         (["is-leader"], "ELECTOR_GET_URL is not set"),
@@ -497,7 +566,7 @@ def test_bad_usage_is_one_clear_line(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", bare.COMMANDS)
+@pytest.mark.parametrize("command", parser.COMMANDS)
 def test_the_help_of_a_command_names_it(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert main([command, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"usage: elector-thread {command} [")
@@ -513,7 +582,7 @@ def test_the_help_of_a_command_names_it(capsys: pytest.CaptureFixture[str], comm
         ("kubectl exec pod -- ls", "-- kubectl exec pod -- ls"),
     ],
 )
-def test_run_tells_where_the_dashes_belong(
+def test_run_shows_where_the_dashes_are_missing(
     capsys: pytest.CaptureFixture[str], arguments: str, meant: str
 ) -> None:
     assert main(["run", *shlex.split(arguments)]) == 2
@@ -523,7 +592,7 @@ def test_run_tells_where_the_dashes_belong(
     )
 
 
-def test_a_complaint_names_the_command_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--bogus"]) == 2
     assert capsys.readouterr().err == (
         "elector-thread status: unrecognized arguments: --bogus; see elector-thread status --help\n"
@@ -534,7 +603,7 @@ def test_a_complaint_names_the_command_it_is_about(capsys: pytest.CaptureFixture
     )
 
 
-def test_a_bad_value_is_told_as_the_page_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_shows_the_error_for_a_bad_value(capsys: pytest.CaptureFixture[str]) -> None:
     main(["run", "--grace", "soon", "--", "celery", "-A", "app", "beat"])
     assert f"echo $?\n{capsys.readouterr().err}2\n" in PAGE.read_text()
 
@@ -560,7 +629,7 @@ def test_the_page_unsets_all_that_the_platform_sets(
     ("program", "code"),
     [("no-such-program", 127), ("/no/such/program", 127), ("/etc/passwd", 126), ("", 127)],
 )
-def test_a_program_that_cannot_run_is_told_at_once(
+def test_a_program_that_cannot_run_is_reported_at_once(
     beside: ScriptedServer, capsys: pytest.CaptureFixture[str], program: str, code: int
 ) -> None:
     assert main(["run", "--", program]) == code
@@ -576,9 +645,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     listed = re.findall(r"^    ([a-z-]+) {2,}\S", capsys.readouterr().out, re.MULTILINE)
-    extra = typer.main.get_group(build()).commands
-    assert listed == [*bare.COMMANDS, *bare.LAPTOP]
-    assert sorted(bare.LAPTOP) == sorted(extra)
+    assert listed == list(parser.COMMANDS)
 
 
 def test_the_page_shows_the_help_as_it_is(
@@ -606,13 +673,13 @@ def run_closed(redirections: str, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-def test_a_complaint_for_a_closed_stderr_goes_nowhere_else(beside: ScriptedServer) -> None:
+def test_an_error_with_a_closed_stderr_does_not_go_to_stdout(beside: ScriptedServer) -> None:
     beside.leader = None
     done = run_closed("2>&-", "is-leader", "-v")
     assert (done.returncode, done.stdout) == (2, "unknown\n")
 
 
-def test_a_closed_stdout_is_no_matter_where_nothing_is_to_be_said(beside: ScriptedServer) -> None:
+def test_a_closed_stdout_does_not_matter_to_a_silent_command(beside: ScriptedServer) -> None:
     beside.leader = US
     done = run_closed(">&-", "is-leader")
     assert (done.returncode, done.stderr) == (0, "")
@@ -621,9 +688,7 @@ def test_a_closed_stdout_is_no_matter_where_nothing_is_to_be_said(beside: Script
 @pytest.mark.parametrize(
     "arguments", [["status"], ["status", "--json"], ["watch"], ["doctor"], ["fault", "--list"]]
 )
-def test_a_closed_stdout_is_output_that_cannot_be_written(
-    beside: ScriptedServer, arguments: list[str]
-) -> None:
+def test_a_closed_stdout_is_an_output_error(beside: ScriptedServer, arguments: list[str]) -> None:
     beside.leader = US
     done = run_closed(">&-", *arguments)
     expected = f"elector-thread {arguments[0]}: cannot write the output: it is closed\n"
@@ -633,7 +698,9 @@ def test_a_closed_stdout_is_output_that_cannot_be_written(
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["status", "--help"], ["up", "--help"]]
 )
-def test_help_that_cannot_be_written_is_told(beside: ScriptedServer, arguments: list[str]) -> None:
+def test_help_on_a_full_disk_is_an_output_error(
+    beside: ScriptedServer, arguments: list[str]
+) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     done = run_closed("> /dev/full", *arguments)
@@ -643,7 +710,9 @@ def test_help_that_cannot_be_written_is_told(beside: ScriptedServer, arguments: 
 
 
 @pytest.mark.parametrize("arguments", [["fault", "--list"], ["up", "--help"], ["status", "--help"]])
-def test_nobody_reads_any_more(beside: ScriptedServer, arguments: list[str]) -> None:
+def test_a_reader_that_is_gone_ends_a_command_quietly(
+    beside: ScriptedServer, arguments: list[str]
+) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -658,9 +727,7 @@ def test_nobody_reads_any_more(beside: ScriptedServer, arguments: list[str]) -> 
 
 
 @pytest.mark.parametrize("command", ["status", "is-leader"])
-def test_why_there_is_no_answer_is_one_line_beside_no_log(
-    beside: ScriptedServer, command: str
-) -> None:
+def test_a_missing_answer_gives_one_line_and_no_log(beside: ScriptedServer, command: str) -> None:
     beside.close()
     done = run_closed("", command)
     assert done.returncode == 2
@@ -669,7 +736,7 @@ def test_why_there_is_no_answer_is_one_line_beside_no_log(
     )
 
 
-def test_output_that_cannot_be_written_is_told(beside: ScriptedServer) -> None:
+def test_output_on_a_full_disk_is_an_output_error(beside: ScriptedServer) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with Path("/dev/full").open("w") as full:
@@ -684,42 +751,6 @@ def test_output_that_cannot_be_written_is_told(beside: ScriptedServer) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("elector-thread status: cannot write the output")
     assert ended.stderr.count("\n") == 1
-
-
-# --- Ctrl-C before there is a command -----------------------------------------------------------
-
-SCRIPT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"][
-    "elector-thread"
-]
-
-
-@pytest.mark.parametrize("module", ["elector_thread", "requests", "elector_thread.cli.bare"])
-def test_ctrl_c_while_it_is_being_imported_is_quiet(tmp_path: Path, module: str) -> None:
-    # not measured: whatever measures imports the package before the script's first line
-    env = {k: v for k, v in environment().items() if not k.startswith("COVERAGE_")}
-    source, _, function = SCRIPT.partition(":")
-    # loaded by the interpreter itself, before the console script's first line
-    (tmp_path / "sitecustomize.py").write_text(
-        "import signal, sys\n"
-        "class Interrupts:\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == {module!r}:\n"
-        "            signal.raise_signal(signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Interrupts())\n"
-    )
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sys; from {source} import {function}; sys.exit({function}())",
-            "-h",
-        ],
-        env={**env, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 # --- the bare install -------------------------------------------------------------------------
@@ -760,12 +791,25 @@ def in_bare(python: str, *arguments: str, **env: str) -> subprocess.CompletedPro
     )
 
 
-def test_without_the_extra_it_says_how_to_install_it(bare_python: str) -> None:
-    ended = in_bare(bare_python, "up", "--whatever")
+@pytest.mark.parametrize("arguments", [["up"], ["elect", "pod-a"], ["fault", "--list"]])
+def test_without_the_extra_it_says_how_to_install_it(
+    bare_python: str, arguments: list[str]
+) -> None:
+    ended = in_bare(bare_python, *arguments)
     assert ended.returncode == 2
     assert ended.stderr == (
-        "elector-thread up: needs more packages: pip install 'elector-thread[cli]'\n"
+        f"elector-thread {arguments[0]}: needs h11, starlette, uvicorn: "
+        f"pip install 'elector-thread[cli]'\n"
     )
+
+
+@pytest.mark.parametrize("command", parser.LOCAL_COMMANDS)
+def test_without_the_extra_the_help_is_complete(
+    bare_python: str, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([command, "--help"]) == 0
+    ended = in_bare(bare_python, command, "--help")
+    assert (ended.returncode, ended.stdout) == (0, capsys.readouterr().out)
 
 
 def test_the_commands_for_the_pod_need_no_extra(bare_python: str, local: LocalElector) -> None:
@@ -781,7 +825,7 @@ def test_the_commands_for_the_pod_need_no_extra(bare_python: str, local: LocalEl
 def test_nothing_slow_is_imported_for_an_exit_code(beside: ScriptedServer) -> None:
     code = (
         "import sys; from elector_thread.cli import main; main(['is-leader']);"
-        "print(sorted({'typer', 'rich', 'starlette', 'uvicorn'} & set(sys.modules)))"
+        "print(sorted({'rich', 'starlette', 'uvicorn', 'h11'} & set(sys.modules)))"
     )
     env = environment(ELECTOR_GET_URL=beside.get_url)
     beside.leader = OTHER

@@ -1,4 +1,4 @@
-"""`run`: only while leading, never twice, nothing left behind."""
+"""`run`: only while leading, one copy at a time, no process left behind."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def pid_in(line: str) -> int:
 def test_runs_only_while_leading(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", "sh", "-c", WORK)
-    run.expect("waiting to lead as pod-a")
+    run.expect("waiting for leadership as pod-a")
     local.elect(US)
     first = pid_in(run.expect("up "))
     local.elect(OTHER)
     run.expect("got TERM")
-    run.expect("waiting to lead again")
+    run.expect("; waiting for leadership")
     assert not is_alive(first)
     local.elect(US)
     second = pid_in(run.expect("up ", count=2))
@@ -79,7 +79,7 @@ def test_never_two_copies_even_when_leadership_returns_while_the_old_one_dies(
     run = spawn("run", "--grace", "0.4", "--", "sh", "-c", script, str(tmp_path))
     first, kid = pid_in(run.expect("up ")), pid_in(run.expect("kid "))
     local.elect(OTHER)
-    run.expect("SIGTERM to sh")
+    run.expect("sending SIGTERM to sh")
     local.elect(US)
     assert is_alive(first), "it ignores SIGTERM"
     run.expect("SIGKILL")
@@ -87,7 +87,7 @@ def test_never_two_copies_even_when_leadership_returns_while_the_old_one_dies(
     assert not is_alive(first)
     assert not is_alive(kid)
     local.elect(OTHER)
-    run.expect("waiting to lead again", count=2)
+    run.expect("; waiting for leadership", count=2)
     wait_gone(second, second_kid)
     assert not run._with("TWICE")
     run.send(signal.SIGTERM)
@@ -103,7 +103,7 @@ def test_ends_the_command_when_contact_is_lost(spawn: Spawn) -> None:
     lost = time.monotonic()
     run.expect("got TERM")
     assert time.monotonic() - lost < 3
-    run.expect("waiting to lead again")
+    run.expect("; waiting for leadership")
     assert not is_alive(pid)
 
 
@@ -140,8 +140,8 @@ def test_restarts_a_command_that_fails_with_a_growing_pause(
 ) -> None:
     local.elect(US)
     run = spawn("run", "--", "sh", "-c", "exit 4")
-    run.expect("sh ended (exit code 4); again in 1 s")
-    run.expect("sh ended (exit code 4); again in 2 s")
+    run.expect("sh ended (exit code 4); restarting in 1 s")
+    run.expect("sh ended (exit code 4); restarting in 2 s")
     run.send(signal.SIGINT)
     assert run.end() == 128 + signal.SIGINT, "a pause ends with the run"
 
@@ -158,10 +158,10 @@ def test_a_suspended_run_suspends_the_command(local: LocalElector, spawn: Spawn)
     assert run.end() == 128 + signal.SIGTERM
 
 
-def test_suspended_while_it_waits_it_waits_on(local: LocalElector, spawn: Spawn) -> None:
+def test_suspending_it_while_it_waits_does_no_harm(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", "sh", "-c", WORK)
-    run.expect("waiting to lead")
+    run.expect("waiting for leadership")
     run.send(signal.SIGTSTP)
     until(lambda: state_of(run.pid) == "T")
     local.elect(US)
@@ -171,7 +171,7 @@ def test_suspended_while_it_waits_it_waits_on(local: LocalElector, spawn: Spawn)
     assert run.end() == 5
 
 
-def test_what_slept_through_the_end_of_a_leadership_runs_no_further_step(
+def test_a_command_suspended_past_the_end_of_leadership_runs_no_further_step(
     local: LocalElector, spawn: Spawn, tmp_path: Path
 ) -> None:
     quick = {"ELECTOR_THREAD_REQUEST_TIMEOUT": "0.3", "ELECTOR_THREAD_GRACE_PERIOD": "0.6"}
@@ -187,7 +187,7 @@ def test_what_slept_through_the_end_of_a_leadership_runs_no_further_step(
     local.elect(OTHER)
     until(lambda: time.monotonic() - asleep > 0.8, "the leadership to run out")
     run.send(signal.SIGCONT)
-    run.expect("waiting to lead again")
+    run.expect("; waiting for leadership")
     assert steps.read_bytes() == taken
     assert not is_alive(pid)
 
@@ -205,7 +205,7 @@ def program(tmp_path: Path) -> Path:
     ],
     ids=["removed", "overwritten"],
 )
-def test_a_program_that_was_fine_at_the_start_is_told_when_it_is_not_any_more(
+def test_a_program_that_disappears_after_the_start_is_reported(
     local: LocalElector,
     spawn: Spawn,
     program: Path,
@@ -215,7 +215,7 @@ def test_a_program_that_was_fine_at_the_start_is_told_when_it_is_not_any_more(
 ) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", str(program))
-    run.expect("waiting to lead")
+    run.expect("waiting for leadership")
     harm(program)
     local.elect(US)
     run.expect(f"cannot run '{program}': {says}")
@@ -230,24 +230,22 @@ def leave_free(pid: int, count: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (least, most))
 
 
-def test_what_the_machine_lacks_for_the_moment_is_tried_again(
-    local: LocalElector, spawn: Spawn, program: Path
-) -> None:
+def test_a_temporary_shortage_is_retried(local: LocalElector, spawn: Spawn, program: Path) -> None:
     local.elect(US)
     run = spawn("run", "--", str(program))
     pid = pid_in(run.expect("up "))
     run.expect("started app")
     leave_free(run.pid, 3)
     os.kill(pid, signal.SIGKILL)
-    run.expect("app ended (SIGKILL); again in 1 s")
-    run.expect("Too many open files; again in 2 s")
+    run.expect("app ended (SIGKILL); restarting in 1 s")
+    run.expect("Too many open files; restarting in 2 s")
     leave_free(run.pid, 100)
     run.expect("up ", count=2)
     run.send(signal.SIGTERM)
     assert run.end() == 128 + signal.SIGTERM
 
 
-def test_it_is_not_over_while_nobody_can_tell_whether_something_is_left(
+def test_it_waits_while_remaining_processes_cannot_be_listed(
     local: LocalElector, spawn: Spawn
 ) -> None:
     local.elect(US)
@@ -286,17 +284,17 @@ def test_a_stopped_supervisor_cannot_keep_the_command_alive(
     local.elect(OTHER)
     wait_gone(kid)
     run.send(signal.SIGCONT)
-    run.expect("waiting to lead again")
+    run.expect("; waiting for leadership")
     assert not is_alive(child)
 
 
-def test_says_so_when_the_sentinel_is_killed(local: LocalElector, spawn: Spawn) -> None:
+def test_reports_that_the_watchdog_was_killed(local: LocalElector, spawn: Spawn) -> None:
     local.elect(OTHER)
     run = spawn("run", "--", "sh", "-c", WORK)
-    run.expect("waiting to lead")
-    (sentinel,) = children_of(run.pid)
-    os.kill(sentinel, signal.SIGKILL)
-    run.expect("sentinel was killed")
+    run.expect("waiting for leadership")
+    (watchdog,) = children_of(run.pid)
+    os.kill(watchdog, signal.SIGKILL)
+    run.expect("watchdog was killed")
     local.elect(US)
     run.expect("up ")
     run.send(signal.SIGTERM)
@@ -311,9 +309,7 @@ def test_leaves_no_process_when_it_ends(local: LocalElector, spawn: Spawn) -> No
     wait_gone(kid, *others)
 
 
-def test_a_reader_that_stopped_reading_holds_nothing_up(
-    local: LocalElector, spawn: Spawn, tmp_path: Path
-) -> None:
+def test_a_full_pipe_does_not_block_it(local: LocalElector, spawn: Spawn, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
     try:
@@ -334,7 +330,7 @@ def test_a_reader_that_stopped_reading_holds_nothing_up(
     os.close(write)
 
 
-def test_closed_standard_streams_confuse_nobody(local: LocalElector) -> None:
+def test_closed_standard_streams_do_no_harm(local: LocalElector) -> None:
     local.elect(US)
     env = environment(**local.environ, ELECTOR_THREAD_IDENTITY=US)
     shell = 'exec "$0" -m elector_thread run --no-restart -- sh -c "exit 6" <&- >&- 2>&-'
@@ -386,7 +382,7 @@ def can_unshare() -> bool:
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a pid namespace")
 def test_as_process_1_it_reaps_orphans(local: LocalElector) -> None:
-    """The orphans have sessions of their own, so nobody else takes care of them."""
+    """The orphans have sessions of their own, so only process 1 reaps them."""
     local.elect(US)
     script = (
         "for i in 1 2 3; do (setsid perl -e 1 &); done; n=0;"

@@ -24,29 +24,39 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
-        (["--replicas", "0", "--", "true"], "--replicas: expected 1 to 50, got 0"),
-        (["--replicas", "three", "--", "true"], "'--replicas'"),
+        (
+            ["--replicas", "0", "--", "true"],
+            "--replicas: expected a whole number from 1 to 50, got '0'",
+        ),
+        (
+            ["--replicas", "three", "--", "true"],
+            "--replicas: expected a whole number from 1 to 50, got 'three'",
+        ),
         (["--replicas", "3"], "need a command"),
         (["--restart"], "need a command"),
-        (["--rolling", "0", "--", "true"], "--rolling: expected 0.1 to 86400, got 0"),
+        (
+            ["--rolling", "0", "--", "true"],
+            "--rolling: expected a number from 0.1 to 86400, got '0'",
+        ),
         (["--rolling", "nan", "--", "true"], "--rolling"),
-        (["--grace", "-1", "--", "true"], "--grace: expected 0 to 3600, got -1"),
+        (["--grace", "-1", "--", "true"], "--grace: expected a number from 0 to 3600, got '-1'"),
         (["--grace", "inf", "--", "true"], "--grace"),
-        (["--port", "65536"], "--port: expected 0 to 65535, got 65536"),
+        (["--port", "65536"], "--port: expected a whole number from 0 to 65535, got '65536'"),
         (["--name", "My_App", "--", "true"], "--name: expected lower-case letters"),
         (["--", "no-such-program"], "cannot run 'no-such-program'"),
         (["--", "/etc"], "cannot run '/etc'"),
         (["--nonsense"], "--nonsense"),
+        (["sleep", "3"], "put '--' before the command: elector-thread up -- sleep 3"),
     ],
 )
-def test_up(capfd: pytest.CaptureFixture[str], arguments: list[str], complaint: str) -> None:
-    assert complaint in refused(capfd, "up", *arguments)
+def test_up(capfd: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert message in refused(capfd, "up", *arguments)
 
 
 def refused_in_a_process(*arguments: str) -> str:
-    """The same where the command comes as far as to fork."""
+    """The same in a process, for arguments with which the command forks."""
     done = subprocess.run(
         elector_thread("up", *arguments), capture_output=True, text=True, timeout=20
     )
@@ -62,11 +72,11 @@ def test_up_on_a_port_in_use() -> None:
 
     assert line == (
         f"elector-thread up: port {port} is in use; "
-        f"choose another with --port, or any with --port 0\n"
+        f"choose another with --port, or --port 0 for any free port\n"
     )
 
 
-def test_up_where_it_cannot_tell_other_terminals_of_itself(
+def test_up_where_it_cannot_publish_its_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "none"))
@@ -89,7 +99,7 @@ def test_up_with_a_script_that_has_no_interpreter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["elect", "pod-a"], "no local elector is running"),
         (["elect"], "elect"),
@@ -99,23 +109,23 @@ def test_up_with_a_script_that_has_no_interpreter(tmp_path: Path) -> None:
         (["fault", "mute", "--seconds", "-1"], "seconds: expected more than 0"),
         (["fault"], "expected a KIND, --clear or --list"),
         (["fault", "mute", "--list"], "expected a KIND, --clear or --list"),
-        (["fault", "--clear", "--seconds", "3"], "--seconds belongs to"),
+        (["fault", "--clear", "--seconds", "3"], "--seconds applies only when"),
     ],
 )
 def test_elect_and_fault(
-    capfd: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+    capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert complaint in refused(capfd, *arguments)
+    assert message in refused(capfd, *arguments)
 
 
-def test_what_can_be_broken_is_told_without_an_elector(capfd: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_listed_without_an_elector(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["fault", "--list"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
     assert "freeze   Freeze replica: SIGSTOP" in out
 
 
-def test_a_bad_address_is_told(
+def test_a_bad_address_is_reported(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELECTOR_LOCAL_URL", "https://elsewhere.example/ui")

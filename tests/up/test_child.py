@@ -1,4 +1,4 @@
-"""A child's whole session ends with it, whoever ends it."""
+"""A child's whole session ends with it."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from elector_thread.child import LAUNCH, Child, exit_status, told
+from elector_thread.local.child import LAUNCHER, Child, describe_exit, exit_status
 
 from ..processes import wait_gone
 from .helpers import read_pids
@@ -42,17 +42,17 @@ def test_gives_the_exit_code_and_reaps() -> None:
         os.waitpid(child.pid, os.WNOHANG)
 
 
-def test_a_signal_that_ended_it_is_told_as_shells_do() -> None:
+def test_a_signal_is_reported_as_in_shells() -> None:
     code = Child(["sh", "-c", "kill -9 $$"]).wait(10)
 
     assert code == -9
-    assert (told(code), exit_status(code)) == ("SIGKILL", 137)
-    assert (told(3), exit_status(3)) == ("exit code 3", 3)
+    assert (describe_exit(code), exit_status(code)) == ("SIGKILL", 137)
+    assert (describe_exit(3), exit_status(3)) == ("exit code 3", 3)
 
 
 def test_elsewhere_it_does_without_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("elector_thread.child.sys.platform", "darwin")
+        patched.setattr("elector_thread.local.child.sys.platform", "darwin")
         child = Child(["sh", "-c", "kill -9 $$"])
 
     assert child.wait(10) == -9
@@ -77,13 +77,13 @@ def test_a_command_that_cannot_be_run_is_the_constructors_error(command, error) 
 def launch(parent: int, *command: str) -> tuple[int, str, str]:
     """The launcher's exit code, its output, and what it says of an exec that failed."""
     read, write = os.pipe()
-    arguments = [sys.executable, str(LAUNCH), str(parent), str(write), *command]
+    arguments = [sys.executable, str(LAUNCHER), str(parent), str(write), *command]
     done = subprocess.run(
         arguments, pass_fds=[write], stdout=subprocess.PIPE, text=True, timeout=15
     )
     os.close(write)
-    with os.fdopen(read) as told_by_it:
-        return done.returncode, done.stdout, told_by_it.read()
+    with os.fdopen(read) as problem:
+        return done.returncode, done.stdout, problem.read()
 
 
 @ONLY_LINUX
@@ -96,7 +96,7 @@ def test_the_launcher_becomes_the_command_without_what_python_ignores() -> None:
 
 
 @ONLY_LINUX
-def test_the_launcher_tells_why_it_could_not() -> None:
+def test_the_launcher_reports_a_failed_exec() -> None:
     assert launch(os.getpid(), "/no/such/program") == (127, "", str(errno.ENOENT))
 
 
@@ -121,13 +121,16 @@ def test_gets_exactly_the_environment_it_was_given() -> None:
 
 
 @ONLY_LINUX
-def test_end_kills_whoever_ignores_sigterm_and_all_descendants() -> None:
+def test_kill_ends_a_command_that_ignores_sigterm_and_all_descendants() -> None:
     child = spawn(FAMILY, stderr=subprocess.DEVNULL)
     assert child.stdout is not None
     with child.stdout as pipe:
         pids = read_pids(pipe, 3)
 
-        assert child.end(grace=0.2) == -signal.SIGKILL
+        child.terminate()
+        assert child.wait(0.2) is None
+        assert child.kill()
+        assert child.wait(10) == -signal.SIGKILL
 
     wait_gone(child.pid, *pids)
 
@@ -144,7 +147,7 @@ def test_what_the_command_leaves_behind_ends_with_it() -> None:
 
 
 @ONLY_LINUX
-def test_a_marked_one_takes_along_who_has_left_the_session() -> None:
+def test_a_mark_identifies_descendants_that_have_left_the_session() -> None:
     environ = {**os.environ, "MARK": f"test-{os.getpid()}"}
     script = "setsid sh -c 'echo $$; exec sleep 300' & read line"
     mark = f"MARK={environ['MARK']}"
@@ -158,11 +161,12 @@ def test_a_marked_one_takes_along_who_has_left_the_session() -> None:
     wait_gone(pid)
 
 
-def test_a_frozen_child_hears_sigterm() -> None:
+def test_a_frozen_child_handles_sigterm() -> None:
     child = Child(["sleep", "300"])
     assert child.send(signal.SIGSTOP)
 
-    assert child.end(grace=10) == -signal.SIGTERM
+    child.terminate()
+    assert child.wait(10) == -signal.SIGTERM
 
 
 def test_a_signal_to_a_child_that_is_gone_goes_nowhere() -> None:
@@ -178,7 +182,7 @@ def test_dies_with_its_parent(tmp_path: Path) -> None:
     script = "\n".join(
         [
             "import time",
-            "from elector_thread.child import Child",
+            "from elector_thread.local.child import Child",
             "print(Child(['sleep', '300']).pid, flush=True)",
             "time.sleep(300)",
         ]

@@ -1,4 +1,4 @@
-"""The demo ends as quietly as it began, whoever ends it. Its whole course is `make demo`."""
+"""The demo ends quietly however it ends. `make demo` runs it as a whole."""
 
 import os
 import pty
@@ -22,7 +22,7 @@ MARK = "DEMO_UNDER_TEST"
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[str]:
-    """Set in the environment of the demo; at the end nobody may be left who has it."""
+    """Set in the environment of the demo; no process with it may be left at the end."""
     yield str(tmp_path)
     for pid in marked(str(tmp_path)):
         os.kill(pid, signal.SIGKILL)
@@ -31,7 +31,7 @@ def mark(tmp_path: Path) -> Iterator[str]:
 def marked(mark: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # ended while we looked, or somebody else's
+        with suppress(OSError):  # it has ended, or belongs to another user
             if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
     return found
@@ -49,15 +49,15 @@ def begin(mark: str, stdout: int, no_colour: str = "") -> subprocess.Popen[bytes
 
 
 def on_terminal(mark: str, no_colour: str) -> bytes:
-    """What the demo shows on a terminal until somebody leads; then Ctrl-C."""
+    """What the demo shows on a terminal until there is a leader; then Ctrl-C."""
     ours, theirs = pty.openpty()
     with begin(mark, theirs, no_colour) as demo, os.fdopen(ours, "rb") as screen:
         os.close(theirs)
         seen = b""
-        while b" | I lead now" not in seen:
+        while b" | gained leadership" not in seen:
             seen += screen.readline()
         os.killpg(demo.pid, signal.SIGINT)
-        with suppress(OSError):  # EIO: nobody has it open any more
+        with suppress(OSError):  # EIO: all other ends are closed
             while line := screen.readline():
                 seen += line
         assert demo.stderr is not None
@@ -76,7 +76,7 @@ def test_no_colours_where_they_are_not_wanted(mark: str) -> None:
     assert b"\x1b" not in on_terminal(mark, no_colour="1")
 
 
-def test_it_ends_at_once_and_quietly_when_nobody_reads(mark: str) -> None:
+def test_it_ends_at_once_and_quietly_when_its_reader_is_gone(mark: str) -> None:
     with begin(mark, subprocess.PIPE) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pytest
 
-from elector_thread.supervisor import Output
+from elector_thread.local.output import Output
 
 from .helpers import elector_thread
 
@@ -74,7 +74,7 @@ def test_a_long_line_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
     assert [len(line) for line in lines] == [8192, 8192, 3616, 4]
 
 
-def test_stderr_is_told_apart_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stderr_is_marked_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     with Output(width=5) as output, writer(output, "pod-a") as (stdout, stderr):
         stdout.write(b"fine\n")
         stderr.write(b"not fine\n")
@@ -88,10 +88,10 @@ def test_our_own_notes_are_for_a_terminal_alone(capsys: pytest.CaptureFixture[st
     with Output() as output:
         output.note("of passing interest")
         output.say("who leads")
-        output.warn("somebody died")
+        output.warn("a replica failed")
 
     out, err = capsys.readouterr()
-    assert (out, err) == ("elector-thread | who leads\n", "elector-thread ! somebody died\n")
+    assert (out, err) == ("elector-thread | who leads\n", "elector-thread ! a replica failed\n")
 
 
 def on_a_terminal(**environ: str) -> str:
@@ -126,7 +126,7 @@ def test_colours_on_a_terminal() -> None:
     assert len(styles) == 2, "each replica has its own"
     assert "\x1b[0m \x1b[31mred\x1b[0m\r\n" in seen, "and what it colours ends with its line"
     assert "\x1b[31m!\x1b[0m wrong" in seen
-    assert "starts app-" in seen
+    assert "starting app-" in seen
 
 
 def test_no_color_is_respected() -> None:

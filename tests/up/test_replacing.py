@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elector_thread.supervisor.deployment import pause_before_restart
+from elector_thread.local.replicas import restart_delay
 
 from ..processes import executable, is_alive
 from .helpers import SLEEPER, STUBBORN, Up, leaders, pids
@@ -49,11 +49,11 @@ def test_restart_replaces_with_back_off_under_a_new_name() -> None:
 
     assert len(set(names)) == 3
     assert time.monotonic() - began > 0.5 + 1.0, "two pauses"
-    assert f"{names[0]} has died (exit code 3)" in up.errors[0]
+    assert f"{names[0]} failed (exit code 3)" in up.errors[0]
 
 
 def test_the_pauses_double_up_to_half_a_minute() -> None:
-    pauses = [pause_before_restart(crashes) for crashes in range(1, 9)]
+    pauses = [restart_delay(crashes) for crashes in range(1, 9)]
 
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
@@ -72,12 +72,12 @@ def test_rolling_starts_the_new_one_first_and_leadership_outlives_sigterm() -> N
     assert successor in set(ups) - {old}
 
 
-def test_rolling_keeps_the_old_one_if_the_new_one_does_not_come_up(tmp_path: Path) -> None:
+def test_rolling_keeps_the_old_one_if_the_new_one_does_not_start(tmp_path: Path) -> None:
     script = 'mkdir "$ONCE/1" 2>/dev/null || exit 3; echo pid $$; exec sleep 300'
     arguments = ["-n", "1", "--rolling", "0.2", "--", "sh", "-c", script]
     with Up(*arguments, ONCE=str(tmp_path)) as up:
         ((pid, old),) = pids(up, 1).items()
-        up.line(rf"did not come up; {old} stays", stderr=True)
+        up.line(rf"did not start; keeping {old}", stderr=True)
 
         assert is_alive(pid)
         assert leaders(up, 1) == [old]
@@ -88,7 +88,7 @@ def test_rolling_keeps_the_old_one_if_the_program_cannot_be_run(program: Path) -
     with Up("-n", "1", "--rolling", "1", "--", str(program)) as up:
         up.line(r"\| pid")
         program.unlink()
-        old = up.line(r"cannot run .*: no such file or directory; (\S+) stays", stderr=True)[1]
+        old = up.line(r"cannot run .*: no such file or directory; keeping (\S+)", stderr=True)[1]
 
         assert is_alive(int(up.line(rf"^{old} +\| pid (\d+)$")[1]))
         assert leaders(up, 1)[-1] == old
@@ -102,16 +102,16 @@ def test_rolling_and_restart_start_no_more_than_were_asked_for() -> None:
         assert [line.split()[0] for line in up.lines if "| pid " in line] == elected
 
 
-def test_rolling_waits_while_there_is_nobody_to_replace() -> None:
+def test_rolling_waits_while_there_is_no_replica() -> None:
     script = "echo pid $$; exit 3"
     with Up("-n", "1", "--rolling", "0.1", "--restart", "--", "sh", "-c", script) as up:
         pids(up, 3)
         up.interrupt()
 
-    assert [line for line in up.errors if "has died (exit code 3)" not in line] == []
+    assert [line for line in up.errors if "failed (exit code 3)" not in line] == []
 
 
-def test_restart_tries_on_while_the_program_cannot_be_run(program: Path, tmp_path: Path) -> None:
+def test_restart_retries_while_the_program_cannot_be_run(program: Path, tmp_path: Path) -> None:
     with Up("-n", "1", "--restart", "--", str(program)) as up:
         ((pid, first),) = pids(up, 1).items()
         away = program.rename(tmp_path / "away")
@@ -124,9 +124,9 @@ def test_restart_tries_on_while_the_program_cannot_be_run(program: Path, tmp_pat
         assert up.interrupt() == 130
 
 
-def test_rolling_kills_who_ignores_sigterm() -> None:
+def test_rolling_kills_a_replica_that_ignores_sigterm() -> None:
     with Up("-n", "1", "--rolling", "0.2", "--grace", "0.3", "--", "bash", "-c", STUBBORN) as up:
         (first,) = leaders(up, 1)
         up.line(rf"^{first} +\| asked")
-        up.line(rf"{first} ignores SIGTERM", stderr=True)
+        up.line(rf"{first} did not end within", stderr=True)
         assert leaders(up, 2)[1] != first

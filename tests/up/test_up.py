@@ -69,7 +69,7 @@ def test_the_oldest_leads_for_life_and_then_the_next() -> None:
         for dead in (1, 2):
             oldest = leaders(up, dead)[-1]
             os.kill(replicas.pop(oldest), signal.SIGKILL)
-            up.line(rf"{oldest} has died \(SIGKILL\)", stderr=True)
+            up.line(rf"{oldest} failed \(SIGKILL\)", stderr=True)
             assert leaders(up, dead + 1)[-1] in replicas
 
 
@@ -78,7 +78,7 @@ def test_a_follower_that_dies_changes_nothing() -> None:
         (first,) = leaders(up, 1)
         (pid,) = (pid for pid, name in pids(up, 2).items() if name != first)
         os.kill(pid, signal.SIGKILL)
-        up.line("has died", stderr=True)
+        up.line("failed", stderr=True)
         up.interrupt()
 
     assert len([line for line in up.lines if line.endswith(" leads")]) == 1
@@ -111,7 +111,7 @@ def test_under_nohup_a_hang_up_ends_nothing() -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams_confuse_nobody(closed: str) -> None:
+def test_closed_standard_streams_do_no_harm(closed: str) -> None:
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
     script = "echo said; echo complained >&2; exit 7"
     command = elector_thread("up", "--port", "0", "-n", "1", "--", "sh", "-c", script)
@@ -134,7 +134,7 @@ def test_a_second_ctrl_c_kills_at_once() -> None:
         wait_gone(*everything)
 
 
-def test_killed_outright_it_takes_everything_along() -> None:
+def test_killed_with_sigkill_it_leaves_no_process() -> None:
     with Up("-n", "2", "--", "bash", "-c", STUBBORN) as up:
         everything = pids(up, 8)
         up.signal(signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_ends_with_its_last_replica(script: str, code: int) -> None:
         assert up.wait() == code
 
 
-def test_ends_in_order_when_nobody_reads_any_more() -> None:
+def test_ends_in_order_when_its_reader_is_gone() -> None:
     script = "echo pid $$; while :; do echo more; sleep 0.05; done"
     command = elector_thread("up", "--port", "0", "-n", "1", "--", "sh", "-c", script)
     pipeline = ["bash", "-c", '"$@" | head -n 5; exit ${PIPESTATUS[0]}', "bash", *command]
@@ -161,7 +161,7 @@ def test_ends_in_order_when_nobody_reads_any_more() -> None:
 
 
 @pytest.mark.parametrize("command", [[], ["--", "sleep", "300"]])
-def test_ends_when_nobody_ever_read(command: list[str]) -> None:
+def test_ends_when_its_reader_never_read(command: list[str]) -> None:
     pipeline = ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash"]
 
     done = subprocess.run(
@@ -190,7 +190,7 @@ def test_one_replica_without_end_breaks_neither_the_others_nor_memory(tmp_path: 
     assert all(re.match(rf"(elector-thread  |{POD}) [|!] ", line) for line in up.lines)
 
 
-def test_alone_it_serves_this_host_until_somebody_else_is_elected(
+def test_alone_it_names_this_host_until_another_name_is_elected(
     run: Callable[..., str],
 ) -> None:
     with Up() as up:
@@ -210,7 +210,7 @@ def test_faults_reach_the_processes(run: Callable[..., str]) -> None:
 
         assert run("fault", "freeze", "--replica", second) == f"freeze: {second}\n"
         until(lambda: state_of(replicas[second], "State").startswith("T"), "it to stand still")
-        assert f"on now: freeze: {second}" in run("fault", "--list")
+        assert f"active: freeze: {second}" in run("fault", "--list")
         assert run("fault", "--clear") == "1 fault cleared\n"
         until(lambda: state_of(replicas[second], "State").startswith("S"), "it to go on")
 
