@@ -153,8 +153,8 @@ def observe(elector: LocalElector, pods: dict[str, Pod]) -> dict[str, Seen]:
 
 def watch_the_start(pod: Pod, seen: Seen) -> None:
     pod.ask_workers(WORKERS, START)
-    pod.wait_for(lambda: len(pod.who_said("leads")) >= expected_streams(pod.name))
-    seen.started = set(pod.who_said("leads"))
+    pod.wait_for(lambda: len(pod.who_said("is the leader")) >= expected_streams(pod.name))
+    seen.started = set(pod.who_said("is the leader"))
     seen.answers = pod.ask_workers(WORKERS)
     seen.streams = pod.door.wait_streams(len(seen.started), HANG)
     seen.connected = pod.connected_pids()
@@ -168,7 +168,7 @@ def watch_the_switch(pod: Pod, seen: Seen, began: float) -> None:
 
 def watch_the_return(pod: Pod, seen: Seen, began: float) -> None:
     """Wait until every worker leads again, so that its end is a demotion."""
-    pod.wait_for(lambda: seen.started <= set(pod.who_said("leads", since=began)))
+    pod.wait_for(lambda: seen.started <= set(pod.who_said("is the leader", since=began)))
 
 
 def kill_a_worker(pod: Pod, seen: Seen) -> None:
@@ -182,8 +182,8 @@ def kill_a_worker(pod: Pod, seen: Seen) -> None:
     os.kill(victim, signal.SIGKILL)
     if pod.name not in WITHOUT_REPLACEMENT:
         pod.ask_workers(WORKERS, START)
-        pod.wait_for(lambda: bool(set(pod.who_said("leads")) - seen.started))
-    seen.replaced = set(pod.who_said("leads")) - seen.started
+        pod.wait_for(lambda: bool(set(pod.who_said("is the leader")) - seen.started))
+    seen.replaced = set(pod.who_said("is the leader")) - seen.started
     seen.alive_at_the_end = (seen.started | seen.replaced) - {victim}
     seen.streams_after_a_kill = pod.door.wait_streams(len(seen.alive_at_the_end), HANG)
 
