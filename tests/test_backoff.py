@@ -104,3 +104,10 @@ def test_an_attempt_that_raises_ends_the_series() -> None:
 @pytest.mark.usefixtures("longest")
 def test_thousands_of_attempts_are_no_burden() -> None:
     assert Attempts(*[FAILED] * 3000).run()[-1] == 300.0
+
+
+def test_nothing_is_tried_after_a_pause_in_which_it_was_finished() -> None:
+    attempts = Attempts(FAILED, FAILED)
+    paused: list[float] = []
+    keep_trying(attempts, longest_pause=10.0, sleep=paused.append, finished=lambda: bool(paused))
+    assert attempts.left == 1

@@ -225,6 +225,23 @@ def test_a_reader_that_waits_knows_since_when_the_socket_was_empty(
     assert results == [(b"x", noted or 200.0)]
 
 
+def test_an_older_look_does_not_replace_a_newer_one(connection: OpenConnection, time: Time) -> None:
+    """Two threads look at once; the one that took the time first notes it last."""
+    transport = connection.transport
+
+    class Poller:
+        def poll(self, timeout: int | None = None) -> list[Any]:
+            if timeout is None:
+                connection.send(b"x")
+            else:
+                transport.note_if_empty(300.0)
+            return []
+
+    time.instant = 200.0
+    transport._poller = Poller()  # type: ignore[assignment]  # what is used of it
+    assert connection.receive() == (b"x", 300.0)
+
+
 def test_bytes_that_tls_has_decrypted_before_are_as_old_as_what_was_read_with_them(
     connection: OpenConnection, time: Time
 ) -> None:

@@ -78,7 +78,7 @@ class Transport:
             poller = select.poll()
             poller.register(self._switches[-1], select.POLLIN)
             if not poller.poll(0):
-                self.empty_at = instant
+                self._note_empty(instant)
 
     def abandon(self) -> None:
         """In a forked child: close our copies of the parent's sockets.
@@ -177,8 +177,12 @@ class Transport:
             return
         instant = now()
         if not self._poller.poll(0):
-            self.empty_at = instant
+            self._note_empty(instant)
             self._poller.poll()
+
+    def _note_empty(self, instant: float) -> None:
+        if instant > self.empty_at:  # else another thread has looked since
+            self.empty_at = instant
 
     def _spend(self, count: int) -> None:
         if self.cancelled and count:  # a flood may have more in store

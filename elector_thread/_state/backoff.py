@@ -50,6 +50,9 @@ def keep_trying(
     def pause(seconds: float) -> None:
         sleep(seconds)
 
+    def attempt_unless_finished() -> Attempt:
+        return Attempt(0.0) if finished() else attempt()  # it may have finished in a pause
+
     while not finished():
         Retrying(
             retry=retry_if_result(lambda ended: ended.lasted < HEALTHY),
@@ -57,4 +60,4 @@ def keep_trying(
             stop=lambda _: finished(),
             sleep=pause,
             retry_error_callback=lambda _: None,
-        )(attempt)
+        )(attempt_unless_finished)
