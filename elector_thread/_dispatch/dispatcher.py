@@ -115,6 +115,7 @@ class Dispatcher:
         self._health.record(self._announcement(leadership, ended=True))
         for entry in self._registry.of("on_demoted"):
             self._call(entry, leadership)
+        self._told = {entry: told for entry, told in self._told.items() if entry in self._registry}
 
     def _announcement(self, leadership: Leadership, *, ended: bool) -> LeadershipAnnounced:
         return LeadershipAnnounced(self._store.snapshot.identity, leadership.number, ended)
@@ -134,7 +135,7 @@ class Dispatcher:
         return called or change is not None
 
     def _call(self, entry: Registration, argument: object) -> None:
-        if entry not in self._registry.entries:  # removed meanwhile
+        if entry not in self._registry:  # removed meanwhile
             return
         self._told[entry] = argument
         self._health.running = (entry.name, now())

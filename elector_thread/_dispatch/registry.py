@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock, Thread
+from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 from .._state.health import Health
@@ -40,57 +41,61 @@ class Registration:
 class Registry:
     """The registrations of one elector in one process.
 
-    `_lock` makes writers take turns. `entries` is replaced as a whole, so readers need no
-    lock; `_removed` holds the leader tasks that were removed but may still run.
+    It has no lock: each change of a list is one atomic step, and readers take a copy. So a
+    signal handler may interrupt a registration, and a callback may register meanwhile.
+    `_removed` holds the leader tasks that were removed but may still run.
     """
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._lock = Lock()
-        self.entries: tuple[Registration, ...] = ()
-        self._removed: tuple[TaskRunner, ...] = ()
+        self._entries: list[Registration] = []
+        self._removed: list[TaskRunner] = []
+
+    def __contains__(self, entry: Registration) -> bool:
+        return entry in self._entries
 
     def add(self, kind: str, callback: Callable[..., object]) -> None:
         """Register ``callback``. Raises TypeError if it cannot be called; see `adapt`."""
-        entry = Registration(kind, callback, adapt(callback, kind))
-        with self._lock:
-            self.entries = (*self.entries, entry)
+        self._entries.append(Registration(kind, callback, adapt(callback, kind)))
 
     def add_task(self, fn: Callable[..., object]) -> None:
         """Register a ``while_leader`` function. Raises TypeError as `add` does."""
         call = adapt(fn, "while_leader")
-        with self._lock:
-            before = [task.thread for task in self._removed if task.fn == fn]
-            task = TaskRunner(fn, call, self._health, [thread for thread in before if thread])
-            self.entries = (*self.entries, Registration("on_elected", fn, task.offer, task))
+        before = [task.thread for task in list(self._removed) if task.fn == fn]
+        task = TaskRunner(fn, call, self._health, [thread for thread in before if thread])
+        self._entries.append(Registration("on_elected", fn, task.offer, task))
 
     def remove(self, callback: Callable[..., object]) -> bool:
         """Remove every registration of ``callback``; False if there was none."""
-        with self._lock:
-            gone = [entry for entry in self.entries if entry.callback == callback]
-            self.entries = tuple(entry for entry in self.entries if entry not in gone)
-            tasks = [entry.task for entry in gone if entry.task is not None]
-            running = [task for task in self._removed if task.thread is not None]
-            self._removed = (*running, *tasks)
-        for task in tasks:
-            task.remove()
+        gone = [entry for entry in list(self._entries) if entry.callback == callback]
+        for entry in gone:
+            if entry.task is not None:
+                self._removed.append(entry.task)  # before: a stop must find it in one of the two
+                entry.task.remove()
+            with suppress(ValueError):  # removed by another thread meanwhile
+                self._entries.remove(entry)
         return bool(gone)
 
     def of(self, kind: str) -> list[Registration]:
         """Those of one kind, in the order of registration."""
-        return [entry for entry in self.entries if entry.kind == kind]
+        return [entry for entry in list(self._entries) if entry.kind == kind]
 
     def task_threads(self) -> list[Thread]:
         """The threads in which leader tasks run now."""
-        tasks = [entry.task for entry in self.entries if entry.task is not None]
-        return [thread for task in (*tasks, *self._removed) if (thread := task.thread) is not None]
+        for task in list(self._removed):
+            if task.thread is None:
+                with suppress(ValueError):
+                    self._removed.remove(task)
+        tasks = [entry.task for entry in list(self._entries) if entry.task is not None]
+        tasks += self._removed
+        return [thread for task in tasks if (thread := task.thread) is not None]
 
     def renewed(self, health: Health) -> Registry:
         """The same registrations for another runtime, in which no leader task runs yet."""
         registry = Registry(health)
-        for entry in self.entries:
+        for entry in self._entries:
             if entry.task is not None:
                 task = entry.task.renewed(health)
                 entry = Registration(entry.kind, entry.callback, task.offer, task)
-            registry.entries = (*registry.entries, entry)
+            registry._entries.append(entry)
         return registry

@@ -57,7 +57,7 @@ def failure_from(error: Exception) -> ExchangeFailed:
                 return failure(words)
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "reason", None)  # absent if not raised by OpenSSL
-            return ExchangeFailed(f"TLS failed: {reason or 'unknown'}".lower())
+            return ExchangeFailed(f"TLS failed: {str(reason or 'unknown').lower()}")
         if isinstance(cause, OSError) and cause.errno:
             return ExchangeFailed(os.strerror(cause.errno).lower())
     return ExchangeFailed(f"not understood as HTTP ({type(causes[-1]).__name__})")
