@@ -62,7 +62,7 @@ exited = bool(select.select([descriptor], [], [], 10 if len(sys.argv) == 2 else 
 if not exited:
     os.kill(child, signal.SIGKILL)
 code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-print("hung" if not exited else code)
+print("hung" if not exited else code, flush=True)
 os._exit(0)  # here the locks are still held
 """
 

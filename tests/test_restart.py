@@ -13,7 +13,6 @@ from .conftest import MakeElector
 from .scripted import PATIENCE, ScriptedServer
 
 
-@pytest.mark.xfail(strict=True, reason="poll_due of the first run counts until the first GET")
 def test_an_elector_is_alive_while_it_starts_again(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

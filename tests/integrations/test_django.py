@@ -176,9 +176,7 @@ def test_elector_status_without_an_answer_is_one_line(server: ScriptedServer) ->
     server.close()
     done = manage("elector_status", env=env)
     assert done.returncode == 1
-    assert done.stderr == (
-        f"CommandError: no answer from the elector at {server.get_url}: connection refused\n"
-    )
+    assert done.stderr == (f"CommandError: no answer from {server.get_url}: connection refused\n")
 
 
 def test_only_on_leader_runs_the_command_on_the_leader(server: ScriptedServer) -> None:
