@@ -31,9 +31,11 @@ FAST = {"poll_interval": 0.2, "reconcile_interval": 0.5, "grace_period": 5.0}
 
 
 @pytest.fixture(autouse=True)
-def reporting(monkeypatch: pytest.MonkeyPatch) -> None:
+def reporting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As `import elector_thread` arranges it where ELECTOR_THREAD_REPORT_URL is set."""
     monkeypatch.setattr(health, "observers", [Reporter(electors).observe])
+    yield
+    until(lambda: reporters() == [], "the end of the reporting thread")
 
 
 def replica(local: LocalElector, name: str) -> dict[str, object]:
