@@ -115,7 +115,7 @@ class Transport:
         for index, (family, kind, proto, _, address) in enumerate(addresses):
             sock: socket.socket | None = None
             try:
-                sock = socket.socket(family, kind, proto)  # refused where there is no IPv6
+                sock = socket.socket(family, kind, proto)  # may be refused, IPv6 for example
                 self._socket = sock
                 self._add_switch(sock)
                 left = self._time_left()

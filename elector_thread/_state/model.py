@@ -6,6 +6,7 @@ never steps back and counts the time that the machine is suspended.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from math import inf
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -147,34 +148,18 @@ Input: TypeAlias = Confirmation | Tick | LockHeld | Stopped
 # --- what follows from it ------------------------------------------------------------
 
 
-class _Numbered:
-    """Leadership ``number`` and what became of it. Unlike tuples, equal only within a class."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, number: int) -> None:
-        self.number: Final = number
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.number == self.number
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.number))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.number})"
-
-
-class Elected(_Numbered):
+@dataclass(frozen=True, slots=True)
+class Elected:
     """Leadership ``number`` began."""
 
-    __slots__ = ()
+    number: int
 
 
-class Demoted(_Numbered):
+@dataclass(frozen=True, slots=True)
+class Demoted:
     """Leadership ``number`` ended."""
 
-    __slots__ = ()
+    number: int
 
 
 Change: TypeAlias = Elected | Demoted | LeaderChange

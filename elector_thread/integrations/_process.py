@@ -2,7 +2,7 @@
 
 Adapters that start an elector by themselves ask here. A process that only loads
 the application to fork its workers from it, or to restart it on changes, serves
-nobody: it must not connect. Call these only while the application is being loaded.
+no requests: it must not connect. Call these only while the application is being loaded.
 """
 
 from __future__ import annotations
