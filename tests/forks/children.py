@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import os
 import pickle
 import select
@@ -11,8 +12,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections import defaultdict
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ PATIENCE = 10.0
 
 
 class Child:
-    """A forked child that runs ``fn`` and hands its result back through a pipe."""
+    """A forked child that runs ``fn`` and returns its result through a pipe."""
 
     def __init__(self, fn: Callable[[], Any], fork: Callable[[], int] | None = None) -> None:
         self._reader, writer = os.pipe()
@@ -32,7 +33,7 @@ class Child:
         os.close(writer)
 
     def result(self, within: float = PATIENCE) -> Any:
-        """What ``fn`` returned; a child that takes longer is killed and fails the test."""
+        """What ``fn`` returned; a child that takes longer is killed, and the test fails."""
         data = b""
         while select.select([self._reader], [], [], within)[0]:
             if not (part := os.read(self._reader, 65536)):
@@ -47,7 +48,7 @@ class Child:
 
 
 def in_child(fn: Callable[[], Any], within: float = PATIENCE) -> Any:
-    """Fork, run ``fn`` there, and give back what it returned."""
+    """Fork, run ``fn`` in the child, and return its result."""
     return Child(fn).result(within)
 
 
@@ -61,14 +62,14 @@ def reap(pid: int, within: float = PATIENCE) -> int:
 
 
 def fork_quietly() -> int:
-    """os.fork(); that threads are alive, which Python 3.12 warns of, is what is tested."""
+    """os.fork() without Python 3.12's warning: a fork beside other threads is what is tested."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def c_fork() -> int:
-    """fork() as a C server does it: no fork hook of Python's runs."""
+    """fork() as a server in C calls it: none of Python's fork hooks runs."""
     pid: int = ctypes.PyDLL(None).fork()
     return pid
 
@@ -129,21 +130,26 @@ class Held:
 LOCK_TYPES = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
 
 
-CORE = ("default", "dispatch", "elector", "forks", "guard", "journal")
-CORE += ("life", "poll", "seat", "sidecar", "stream", "tasks")
-"""The modules whose own names are looked through; the rest is found on the way."""
+CORE = ("_dispatch", "_runtime", "_sidecar", "_state", "default", "elector", "guard")
+"""Where to look for modules with locks: packages and modules below ``elector_thread``."""
+
+
+def _core_modules() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, module in list(sys.modules.items()):
+        package, _, path = name.partition(".")
+        if package == "elector_thread" and path.partition(".")[0] in CORE:
+            yield path.rpartition(".")[2], vars(module)
 
 
 def locks_of(root: object) -> dict[str, list[Any]]:
-    """Every lock of the core's that hangs on ``root`` or on a module, by ``owner.name``.
+    """Every lock that is reachable from ``root`` or from a module of the core, by ``owner.name``.
 
-    Only attributes of the library's own classes are walked; an Event's or a Thread's
-    inner lock is not ours to hold.
+    Only attributes of the library's own classes are followed; the inner lock of an Event or
+    a Thread is not ours to hold.
     """
     found: dict[str, list[Any]] = defaultdict(list)
     waiting: list[tuple[str, object]] = [("", root)]
-    for name in CORE:
-        module = vars(sys.modules[f"elector_thread.{name}"])
+    for name, module in _core_modules():
         waiting += [(f"{name}.{attribute}", value) for attribute, value in module.items()]
     seen: set[int] = set()
     while waiting:
@@ -152,19 +158,33 @@ def locks_of(root: object) -> dict[str, list[Any]]:
             continue
         seen.add(id(current))
         if isinstance(current, Flag):
-            continue  # what looks like a lock in it is held by nobody
+            continue  # its lock is a gate that no thread holds
         if isinstance(current, LOCK_TYPES):
             found[name].append(current)
         owner = type(current).__name__
         waiting += [(f"{owner}.{attribute}", value) for attribute, value in _attributes(current)]
-    return dict(found)
+    plain = [lock for locks in found.values() for lock in locks if not _is_condition(lock)]
+    return {
+        name: locks
+        for name, locks in found.items()
+        if not all(_is_condition(lock) and lock._lock in plain for lock in locks)
+    }
+
+
+def _is_condition(lock: object) -> bool:
+    """A Condition over a lock that has a name of its own is not another lock."""
+    return isinstance(lock, threading.Condition)
 
 
 def _attributes(thing: object) -> list[tuple[str, Any]]:
-    if isinstance(thing, list | tuple | set):
+    if isinstance(thing, list | tuple | set | deque):
         return [("", item) for item in thing]
+    if isinstance(thing, dict):
+        return [("", value) for value in thing.values()]
     if isinstance(thing, threading.Thread):
         return [("_target", getattr(thing, "_target", None))]
+    if inspect.isfunction(thing):
+        return [("", cell.cell_contents) for cell in thing.__closure__ or ()]
     owner = getattr(thing, "__self__", None)
     if owner is not None and not isinstance(thing, type):
         return [("", owner)]
