@@ -52,7 +52,7 @@ class Dispatcher:
             self._predecessor.join()  # its last callback may still run: never two at once
         flag = Flag()
         with self._store.waking(flag):
-            while True:
+            while not self._store.inherited:
                 flag.clear()
                 closed = self._store.closed  # before: what ends until then is announced below
                 expiry = deadline(self._store.snapshot)

@@ -55,7 +55,7 @@ class LeaderTask:
             if self._thread is not None:
                 return
             name = f"elector-task-{self._name}"
-            self._thread = thread = Thread(target=self._run, name=name, daemon=True)
+            self._thread = thread = threading.Thread(target=self._run, name=name, daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # no more threads, or the interpreter is shutting down

@@ -197,6 +197,8 @@ class LockKeeper:
                 flag.clear()
                 held = self._hold(held)
                 flag.wait(self._pause(held))
+        if self._store.inherited:  # the lock is the parent's
+            return
         for thread in self._working():
             thread.join()
         self._claim.release()

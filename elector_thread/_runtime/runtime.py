@@ -6,6 +6,7 @@ one, so that every lock, socket and thread in it is its own.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -18,7 +19,7 @@ from .._dispatch.log import Log
 from .._dispatch.registry import Registry
 from .._sidecar.calls import SidecarClient
 from .._sidecar.failures import ExchangeFailed
-from .._state.clock import CLOCK, Clock, now
+from .._state.clock import CLOCK, Clock, Flag, now
 from .._state.health import GetAnswered, GetFailed, Health
 from .._state.model import Snapshot, State
 from .._state.rules import state_at, unknowing
@@ -273,7 +274,7 @@ class Runtime:
                 claim.release()
 
     def _start_thread(self, name: str, body: _Body) -> Thread:
-        thread = Thread(target=body.run, name=f"elector-{name}", daemon=True)
+        thread = threading.Thread(target=_run, args=[body], name=f"elector-{name}", daemon=True)
         thread.start()
         self.threads = (*self.threads, thread)  # only now: until then it is not alive
         return thread
@@ -349,6 +350,18 @@ class Runtime:
             take_answer(answer, store)
         self.health.record(GetAnswered())
         return None
+
+
+def _run(body: _Body) -> None:
+    """Run ``body`` as a thread.
+
+    A greenlet that a forked child has inherited sleeps instead of ending: `threading` does not
+    know it there, and would print an error.
+    """
+    process = os.getpid()
+    body.run()
+    if os.getpid() != process:
+        Flag().wait()
 
 
 def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:

@@ -182,7 +182,7 @@ def _attributes(thing: object) -> list[tuple[str, Any]]:
     if isinstance(thing, dict):
         return [("", value) for value in thing.values()]
     if isinstance(thing, threading.Thread):
-        return [("_target", getattr(thing, "_target", None))]
+        return [(name, getattr(thing, name, None)) for name in ("_target", "_args")]
     if inspect.isfunction(thing):
         return [("", cell.cell_contents) for cell in thing.__closure__ or ()]
     owner = getattr(thing, "__self__", None)
