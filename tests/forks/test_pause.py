@@ -19,15 +19,20 @@ from tests.polling import until
 from tests.scripted import Connection, ScriptedServer, chunk, event
 
 PROCESS = """
-import json, logging, sys, time
+import json, socket, sys, time
 from elector_thread import Elector
 
-class Slow(logging.Handler):
-    def emit(self, record):
-        if "unreadable" in record.getMessage():
-            time.sleep(1.5)  # the stream thread reads the rest only then
+read = socket.socket.recv_into
+pauses = []
 
-logging.getLogger("elector_thread").addHandler(Slow())
+def read_slowly(sock, buffer, *args):  # from the first slow-motion comment on
+    count = read(sock, buffer, *args)
+    if b"slow motion" in bytes(buffer[:count]):
+        pauses.append(0.3)
+    time.sleep(sum(pauses[:1]))
+    return count
+
+socket.socket.recv_into = read_slowly
 settings = json.loads(sys.argv[1])
 elector = Elector(identity="pod-a", **settings).start()
 while sys.stdin.readline():
@@ -112,7 +117,7 @@ def test_a_leadership_that_came_and_went_during_a_long_pause_is_not_taken_up(bac
         one.pause()
         server.on_get = hang
         if backlog == "in several pieces":
-            server.send_to_streams(chunk(b"data: unreadable\n\n" + b": \n" * 20_000))
+            server.send_to_streams(chunk(b": slow motion\n\n" + b": \n" * 15_000))
         server.push("pod-a")
         time.sleep(1.2)  # the pause itself: longer than the grace period
         server.push("pod-b")
