@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 from .._state.health import Health
 from .callbacks import adapt, name_of
 from .tasks import LeaderTask
+from .worker import Worker
 
 __all__ = ["Registration", "Registry"]
 
@@ -60,8 +61,8 @@ class Registry:
         """Register a ``while_leader`` function. Raises TypeError as `add` does."""
         call = adapt(fn, "while_leader")
         with self._lock:
-            before = [task.thread for task in self._removed if task.fn == fn]
-            task = LeaderTask(fn, call, self._health, [thread for thread in before if thread])
+            before = [task.worker for task in self._removed if task.fn == fn]
+            task = LeaderTask(fn, call, self._health, [worker for worker in before if worker])
             self.entries = (*self.entries, Registration("on_elected", fn, task.offer, task))
 
     def remove(self, callback: Callable[..., object]) -> bool:
@@ -70,7 +71,7 @@ class Registry:
             gone = [entry for entry in self.entries if entry.callback == callback]
             self.entries = tuple(entry for entry in self.entries if entry not in gone)
             tasks = [entry.task for entry in gone if entry.task is not None]
-            running = [task for task in self._removed if task.thread is not None]
+            running = [task for task in self._removed if task.worker is not None]
             self._removed = (*running, *tasks)
         for task in tasks:
             task.remove()
@@ -80,10 +81,10 @@ class Registry:
         """Those of one kind, in the order of registration."""
         return [entry for entry in self.entries if entry.kind == kind]
 
-    def task_threads(self) -> list[Thread]:
+    def task_workers(self) -> list[Worker]:
         """The threads in which leader tasks run now."""
         tasks = [entry.task for entry in self.entries if entry.task is not None]
-        return [thread for task in (*tasks, *self._removed) if (thread := task.thread) is not None]
+        return [worker for task in (*tasks, *self._removed) if (worker := task.worker) is not None]
 
     def renewed(self, health: Health) -> Registry:
         """The same registrations for another runtime, in which no leader task runs yet."""

@@ -6,20 +6,19 @@ one, so that every lock, socket and thread in it is its own.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable
 from enum import Enum
 from math import inf
-from threading import Thread
 from typing import Protocol
 
 from .._dispatch.dispatcher import Dispatcher
 from .._dispatch.log import Log
 from .._dispatch.registry import Registry
+from .._dispatch.worker import Worker, is_held_here, wait_for_all
 from .._sidecar.calls import SidecarClient
 from .._sidecar.failures import ExchangeFailed
-from .._state.clock import CLOCK, Clock, Flag, now
+from .._state.clock import CLOCK, Clock, now
 from .._state.health import GetAnswered, GetFailed, Health
 from .._state.model import Snapshot, State
 from .._state.rules import state_at, unknowing
@@ -112,11 +111,10 @@ class Runtime:
             clock,
         )
         self._lock = threading.RLock()
-        self._owned = threading.Condition(self._lock)  # only to ask whether the lock is ours
         self._has_waited = False  # a guarded call has waited in vain for the first answer
-        self.threads: tuple[Thread, ...] = ()  # those that were started
-        self._dispatch_thread: Thread | None = None
-        self._lock_thread: Thread | None = None
+        self.workers: tuple[Worker, ...] = ()  # the threads that were started
+        self._dispatch_worker: Worker | None = None
+        self._lock_worker: Worker | None = None
         self._dispatcher: Dispatcher | None = None
         self._client: SidecarClient | None = None
         self._poll: Poll | None = None
@@ -181,7 +179,7 @@ class Runtime:
         """Step down, and wait for user code to end; see `Elector.stop`."""
         return end_all([self], timeout)
 
-    def begin_stop(self) -> list[Thread]:
+    def begin_stop(self) -> list[Worker]:
         """Step down without waiting; the threads to wait for."""
         with self._lock:
             self.phase = TRANSITIONS[self.phase].get(Trigger.STOP, self.phase)
@@ -192,8 +190,8 @@ class Runtime:
                 if client is not None:
                     client.cancel()
         working = self._working()
-        if self._lock_thread is not None and threading.current_thread() not in working:
-            working.append(self._lock_thread)  # it waits for the others; not for its own caller
+        if self._lock_worker is not None and not any(worker.is_current for worker in working):
+            working.append(self._lock_worker)  # it waits for the others, so not for it from them
         return working
 
     def for_child(self) -> Runtime:
@@ -231,11 +229,7 @@ class Runtime:
 
     def is_locked_here(self) -> bool:
         """Whether this very thread holds the lock: it runs a signal handler, then."""
-        try:
-            self._owned.notify(0)
-        except RuntimeError:
-            return False
-        return True
+        return is_held_here(self._lock)
 
     # --- threads -------------------------------------------------------------------------
 
@@ -243,15 +237,15 @@ class Runtime:
         """Start the threads. Under the lock; a thread that finds its store closed ends at once."""
         settings = self.settings
         claim = open_lock(settings) if settings.scope == "process" else None
-        self.threads = ()
-        self._lock_thread = self._poll = None
+        self.workers = ()
+        self._lock_worker = self._poll = None
         self._has_waited = False
         self._dispatcher = Dispatcher(
             store,
             self.registry,
             self.health,
             overrun_after=settings.poll_interval,
-            predecessor=self._dispatch_thread,
+            predecessor=self._dispatch_worker,
         )
         bodies: list[tuple[str, _Body]] = []
         if settings.configured:
@@ -263,39 +257,39 @@ class Runtime:
         else:
             self._assume_leader(store)
         try:
-            self._dispatch_thread = self._start_thread("dispatch", self._dispatcher)
+            self._dispatch_worker = self._start_worker("dispatch", self._dispatcher)
             for name, body in bodies:
-                self._start_thread(name, body)
+                self._start_worker(name, body)
             if claim is not None:
                 keeper = LockKeeper(claim, store, self._working)
-                self._lock_thread = self._start_thread("lock", keeper)
+                self._lock_worker = self._start_worker("lock", keeper)
         finally:
-            if claim is not None and self._lock_thread is None:
+            if claim is not None and self._lock_worker is None:
                 claim.release()
 
-    def _start_thread(self, name: str, body: _Body) -> Thread:
-        thread = threading.Thread(target=_run, args=[body], name=f"elector-{name}", daemon=True)
-        thread.start()
-        self.threads = (*self.threads, thread)  # only now: until then it is not alive
-        return thread
+    def _start_worker(self, name: str, body: _Body) -> Worker:
+        worker = Worker(name, body.run)
+        worker.start()
+        self.workers = (*self.workers, worker)  # only now: until then it is not alive
+        return worker
 
     def _assume_leader(self, store: Store) -> None:
         """There is no sidecar to ask: assume what ``when_unconfigured`` says."""
         leads = self.settings.when_unconfigured == "lead"
         store.confirm(self.settings.identity if leads else None, now())
 
-    def _working(self) -> list[Thread]:
+    def _working(self) -> list[Worker]:
         """The threads that run user code."""
-        dispatch = [] if self._dispatch_thread is None else [self._dispatch_thread]
-        return [*dispatch, *self.registry.task_threads()]
+        dispatch = [] if self._dispatch_worker is None else [self._dispatch_worker]
+        return [*dispatch, *self.registry.task_workers()]
 
     @property
     def alive(self) -> bool:
         """See `Status.alive`. What is late is so by more than the grace period."""
         if self.phase is not Phase.RUNNING:
             return True
-        threads, dispatcher, instant = self.threads, self._dispatcher, now()
-        if not all(thread.is_alive() for thread in threads):
+        workers, dispatcher, instant = self.workers, self._dispatcher, now()
+        if not all(worker.thread.is_alive() for worker in workers):
             return self.phase is not Phase.RUNNING  # they were told to end meanwhile
         late = instant - self.health.poll_due
         if dispatcher is not None:
@@ -352,18 +346,6 @@ class Runtime:
         return None
 
 
-def _run(body: _Body) -> None:
-    """Run ``body`` as a thread.
-
-    A greenlet that a forked child has inherited sleeps instead of ending: `threading` does not
-    know it there, and would print an error.
-    """
-    process = os.getpid()
-    body.run()
-    if os.getpid() != process:
-        Flag().wait()
-
-
 def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:
     """Stop all of them: each steps down first, then their user code is waited for."""
     give_up = inf if timeout is None else now() + timeout
@@ -372,21 +354,17 @@ def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:
     working = [thread for runtime in runtimes for thread in runtime.begin_stop()]
     if interrupted:  # by this signal handler: the threads may need what that call holds
         give_up = now()
-    ended = join_all(working, give_up)
-    rest = [thread for runtime in runtimes for thread in runtime.threads]
-    join_all(rest, min(give_up, now() + IO_PATIENCE))
+    ended = wait_for_all(working, give_up)
+    rest = [worker for runtime in runtimes for worker in runtime.workers]
+    _join([*working, *rest], min(give_up, now() + IO_PATIENCE))
     return ended
 
 
-def join_all(threads: Iterable[Thread], give_up: float) -> bool:
-    """Wait for ``threads`` until the instant ``give_up``; True if all of them have ended.
-
-    The calling thread, if it is one of them, is not waited for.
-    """
-    others = [thread for thread in threads if thread is not threading.current_thread()]
-    for thread in others:
-        thread.join(min(max(0.0, give_up - now()), threading.TIMEOUT_MAX))
-    return not any(thread.is_alive() for thread in others)
+def _join(workers: Iterable[Worker], give_up: float) -> None:
+    """Wait for the ends of the threads themselves, which nothing depends on."""
+    for worker in workers:
+        if not worker.is_current:
+            worker.thread.join(max(0.0, give_up - now()))
 
 
 def _is_known(snapshot: Snapshot, instant: float) -> bool:
