@@ -91,8 +91,8 @@ class Elector:
         forks.notice()
         if self._runtime.is_patched_since():
             self._runtime = self._runtime.for_child()
-        _started.add(self)
         self._runtime.start()
+        self._keep()
         return self
 
     def stop(self, timeout: float | None = 5.0) -> bool:
@@ -218,7 +218,10 @@ class Elector:
 
     def _wait_for(self, states: set[State], timeout: float | None) -> bool:
         forks.notice()
-        return self._runtime.wait_for(lambda s, now: state_at(s, now) in states, timeout)
+        try:
+            return self._runtime.wait_for(lambda s, now: state_at(s, now) in states, timeout)
+        finally:
+            self._keep()
 
     def may_wait_for_first_answer(self) -> bool:
         """For guarded calls: whether the leader is unknown only because no answer came yet."""
@@ -227,7 +230,10 @@ class Elector:
 
     def wait_for_first_answer(self, timeout: float) -> None:
         """For guarded calls: wait until the leader is known; in vain only once."""
-        self._runtime.wait_for_first_answer(timeout)
+        try:
+            self._runtime.wait_for_first_answer(timeout)
+        finally:
+            self._keep()
 
     # --- callbacks -----------------------------------------------------------------------
 
@@ -291,6 +297,11 @@ class Elector:
     def reconfigure(self, **settings: Unpack[Options]) -> None:
         """For `configure`: other settings for an elector that was never started."""
         self._runtime = Runtime(resolve(**settings), self._runtime.registry)
+
+    def _keep(self) -> None:
+        """Once it was started, the elector must live to step down at the interpreter's exit."""
+        if self._runtime.phase in (Phase.RUNNING, Phase.DORMANT):
+            _started.add(self)
 
     def _register(self, kind: str, callback: AnyCallback) -> AnyCallback:
         self._runtime.registry.add(kind, callback)

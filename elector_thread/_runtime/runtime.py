@@ -214,9 +214,12 @@ class Runtime:
         """Change the phase and make what it needs, in one step; the store of that phase."""
         with self._lock:
             before, store = self.phase, self.store
-            self.phase = TRANSITIONS[before].get(trigger, before)
-            if self.phase is before or self.phase is not Phase.RUNNING:
+            after = TRANSITIONS[before].get(trigger, before)
+            if after is before or after is not Phase.RUNNING:
+                self.phase = after
                 return store
+            self._forget_earlier_run()
+            self.phase = after
             try:
                 self._make_threads(store)
             except BaseException:
@@ -237,9 +240,6 @@ class Runtime:
         """Start the threads. Under the lock; a thread that finds its store closed ends at once."""
         settings = self.settings
         claim = open_lock(settings) if settings.scope == "process" else None
-        self.workers = ()
-        self._lock_worker = self._poll = None
-        self._has_waited = False
         self._dispatcher = Dispatcher(
             store,
             self.registry,
@@ -266,6 +266,13 @@ class Runtime:
         finally:
             if claim is not None and self._lock_worker is None:
                 claim.release()
+
+    def _forget_earlier_run(self) -> None:
+        """Before the phase changes: `alive` must not judge this run by an earlier one's threads."""
+        self.workers = ()
+        self.health.poll_due = inf
+        self._dispatcher = self._lock_worker = self._poll = None
+        self._has_waited = False
 
     def _start_worker(self, name: str, body: _Body) -> Worker:
         worker = Worker(name, body.run)
