@@ -365,3 +365,58 @@ def test_a_fork_neither_shares_nor_drops_the_lock(
         assert elector.is_leader
         elector.stop()
         assert other.next_line() == "elected"
+
+
+@pytest.mark.parametrize("timeout", [PATIENCE * 3, None])
+@pytest.mark.parametrize("where", ["on_elected", "while_leader"])
+def test_a_stop_by_user_code_does_not_wait_for_itself_and_leaves_the_lock_to_others(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    lock: Path,
+    where: str,
+    timeout: float | None,
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock)
+    stopped, go_on = threading.Event(), threading.Event()
+
+    def stop(_: object) -> None:
+        assert elector.stop(timeout)
+        stopped.set()
+        go_on.wait(PATIENCE)
+
+    getattr(elector, where)(stop)
+    elector.start()
+    assert stopped.wait(PATIENCE), "the stop waits for its own caller"
+    assert is_locked_for_others(lock), "user code is still running"
+    with Worker(server, lock) as other:
+        assert other.next_line() == "known"
+        go_on.set()
+        assert other.next_line() == "elected"
+
+
+def test_a_restart_by_a_callback_leaves_the_lock_to_others_at_the_next_stop(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    """The thread that kept the lock for the first run ends with that run."""
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock)
+    restarted = threading.Event()
+
+    def restart() -> None:
+        if not restarted.is_set():
+            elector.stop(0)
+            elector.start()
+            restarted.set()
+
+    elector.on_elected(restart)
+    elector.start()
+    assert restarted.wait(PATIENCE)
+    assert elector.wait_until_leader(PATIENCE)
+    until(lambda: threads_named("elector-lock") == 1, "the first thread to end")
+    assert elector.stop()
+    assert not is_locked_for_others(lock)
+
+
+def threads_named(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())

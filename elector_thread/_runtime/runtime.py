@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -189,7 +190,7 @@ class Runtime:
             for client in (self._client, *list(self._asking)):
                 if client is not None:
                     client.cancel()
-        working = self._working()
+        working = self._working(self._dispatch_worker)
         if self._lock_worker is not None and not any(worker.is_current for worker in working):
             working.append(self._lock_worker)  # it waits for the others, so not for it from them
         return working
@@ -257,11 +258,13 @@ class Runtime:
         else:
             self._assume_leader(store)
         try:
-            self._dispatch_worker = self._start_worker("dispatch", self._dispatcher)
+            dispatch = self._dispatch_worker = self._start_worker("dispatch", self._dispatcher)
             for name, body in bodies:
                 self._start_worker(name, body)
             if claim is not None:
-                keeper = LockKeeper(claim, store, self._working)
+                # of this run alone: a callback may start the next one before the keeper looks
+                working = partial(self._working, dispatch)
+                keeper = LockKeeper(claim, store, working)
                 self._lock_worker = self._start_worker("lock", keeper)
         finally:
             if claim is not None and self._lock_worker is None:
@@ -285,10 +288,9 @@ class Runtime:
         leads = self.settings.when_unconfigured == "lead"
         store.confirm(self.settings.identity if leads else None, now())
 
-    def _working(self) -> list[Worker]:
+    def _working(self, dispatch: Worker | None) -> list[Worker]:
         """The threads that run user code."""
-        dispatch = [] if self._dispatch_worker is None else [self._dispatch_worker]
-        return [*dispatch, *self.registry.task_workers()]
+        return [*([] if dispatch is None else [dispatch]), *self.registry.task_workers()]
 
     @property
     def alive(self) -> bool:
