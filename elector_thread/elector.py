@@ -102,7 +102,7 @@ class Elector:
         Then it waits at most ``timeout`` seconds (None: without a limit) for callbacks and
         leader tasks to end. Returns False if one did not. A callback or leader task that
         calls it is not waited for; nor is anything by a signal handler that has interrupted
-        a start or a stop.
+        the library, or the writing of a log line, while a lock was held.
         """
         forks.notice()
         _started.discard(self)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Any
 
+from .._state.clock import is_held_here
 from .._state.health import Health
 from .callbacks import adapt, name_of
 from .tasks import LeaderTask
@@ -47,7 +48,7 @@ class Registry:
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._lock = Lock()
+        self._lock = RLock()
         self.entries: tuple[Registration, ...] = ()
         self._removed: tuple[LeaderTask, ...] = ()
 
@@ -85,6 +86,10 @@ class Registry:
         """The threads in which leader tasks run now."""
         tasks = [entry.task for entry in self.entries if entry.task is not None]
         return [worker for task in (*tasks, *self._removed) if (worker := task.worker) is not None]
+
+    def is_interrupted_here(self) -> bool:
+        """Whether this is a signal handler that has interrupted a registration."""
+        return is_held_here(self._lock)
 
     def renewed(self, health: Health) -> Registry:
         """The same registrations for another runtime, in which no leader task runs yet."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from .._state.clock import Flag, now
 
-__all__ = ["Worker", "is_held_here", "wait_for_all"]
+__all__ = ["Worker", "wait_for_all"]
 
 
 class Worker:
@@ -58,16 +58,3 @@ def wait_for_all(workers: Iterable[Worker], give_up: float) -> bool:
     for worker in others:
         worker.ended.wait(give_up - now())
     return all(worker.ended.is_set() for worker in others)
-
-
-def is_held_here(lock: threading.RLock) -> bool:
-    """Whether the calling thread holds ``lock``.
-
-    Asked by a call that does not take the lock itself, it means that this is a signal handler
-    that has interrupted whatever does.
-    """
-    try:
-        threading.Condition(lock).notify(0)
-    except RuntimeError:
-        return False
-    return True

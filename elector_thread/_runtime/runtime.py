@@ -16,10 +16,10 @@ from typing import Protocol
 from .._dispatch.dispatcher import Dispatcher
 from .._dispatch.log import Log
 from .._dispatch.registry import Registry
-from .._dispatch.worker import Worker, is_held_here, wait_for_all
+from .._dispatch.worker import Worker, wait_for_all
 from .._sidecar.calls import SidecarClient
 from .._sidecar.failures import ExchangeFailed
-from .._state.clock import CLOCK, Clock, now
+from .._state.clock import CLOCK, Clock, is_held_here, now
 from .._state.health import GetAnswered, GetFailed, Health
 from .._state.model import Snapshot, State
 from .._state.rules import state_at, unknowing
@@ -231,9 +231,17 @@ class Runtime:
                 self.phase = Phase.STOPPED
             return store
 
-    def is_locked_here(self) -> bool:
-        """Whether this very thread holds the lock: it runs a signal handler, then."""
-        return is_held_here(self._lock)
+    def is_interrupted_here(self) -> bool:
+        """Whether this is a signal handler that has interrupted a holder of a lock.
+
+        One of ours or of the log's handlers: the threads that run user code may need it.
+        """
+        return (
+            is_held_here(self._lock)
+            or self.registry.is_interrupted_here()
+            or self.health.is_interrupted_here()
+            or self.log.is_interrupted_here()
+        )
 
     # --- threads -------------------------------------------------------------------------
 
@@ -359,9 +367,9 @@ def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:
     """Stop all of them: each steps down first, then their user code is waited for."""
     give_up = inf if timeout is None else now() + timeout
     runtimes = list(runtimes)
-    interrupted = any(runtime.is_locked_here() for runtime in runtimes)
+    interrupted = any(runtime.is_interrupted_here() for runtime in runtimes)
     working = [thread for runtime in runtimes for thread in runtime.begin_stop()]
-    if interrupted:  # by this signal handler: the threads may need what that call holds
+    if interrupted:  # its holder continues only after this
         give_up = now()
     ended = wait_for_all(working, give_up)
     rest = [worker for runtime in runtimes for worker in runtime.workers]
