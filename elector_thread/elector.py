@@ -88,11 +88,7 @@ class Elector:
         `elector_thread.integrations`) the threads start in the workers instead.
         Raises `ConfigurationError` if ``scope="process"`` cannot have its lock file.
         """
-        forks.notice()
-        if self._runtime.is_patched_since():
-            self._runtime = self._runtime.for_child()
-        self._runtime.start()
-        self._keep()
+        self._start(again=True)
         return self
 
     def stop(self, timeout: float | None = 5.0) -> bool:
@@ -297,6 +293,17 @@ class Elector:
     def reconfigure(self, **settings: Unpack[Options]) -> None:
         """For `configure`: other settings for an elector that was never started."""
         self._runtime = Runtime(resolve(**settings), self._runtime.registry)
+
+    def start_unless_stopped(self) -> None:
+        """For `default_elector`: `start`, but one that was stopped stays stopped."""
+        self._start(again=False)
+
+    def _start(self, *, again: bool) -> None:
+        forks.notice()
+        if self._runtime.is_patched_since():
+            self._runtime = self._runtime.for_child()
+        self._runtime.start(again=again)
+        self._keep()
 
     def _keep(self) -> None:
         """Once it was started, the elector must live to step down at the interpreter's exit."""

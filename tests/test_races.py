@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 import elector_thread
-from elector_thread import SKIPPED, Elector, Leadership, State
+from elector_thread import (
+    SKIPPED,
+    Elector,
+    Leadership,
+    State,
+    configure,
+    default,
+    default_elector,
+    only_on_leader,
+)
 from elector_thread._runtime.runtime import Runtime
 from elector_thread._state.clock import Flag, now
 from elector_thread._state.store import Store
@@ -234,6 +243,49 @@ def test_a_callback_and_a_leader_task_may_both_stop_the_elector(
     elector.start()
     until(lambda: len(stopped) == 2, "both stops to return")
     assert elector.stop()
+
+
+@pytest.fixture
+def own_default(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Elector]]:
+    """The process-wide elector, configured but not in use yet."""
+    monkeypatch.setattr(default, "current", default.Default())
+    server.leader = "pod-a"
+    elector = configure(get_url=server.get_url, identity="pod-a")
+    yield default_elector
+    elector.stop()
+
+
+def test_a_guarded_call_does_not_start_a_default_elector_that_was_stopped(
+    own_default: Callable[[], Elector],
+) -> None:
+    elector = default.current.made
+    assert elector is not None
+    elector.start()
+    assert elector.wait_until_leader(PATIENCE)
+    elector.stop()
+    assert only_on_leader(lambda: "ran")() is SKIPPED
+    assert not elector.status().running
+    assert own_default().start().wait_until_leader(PATIENCE)
+
+
+def test_a_callback_may_ask_for_the_default_elector_while_that_is_started(
+    own_default: Callable[[], Elector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a stop within that start, by a signal handler, waits for it for ever."""
+    elector = default.current.made
+    assert elector is not None
+    asked = threading.Event()
+    elector.on_elected(lambda: own_default() and asked.set())
+    start = Elector.start_unless_stopped
+
+    def start_and_wait(elector: Elector) -> None:
+        start(elector)
+        assert asked.wait(PATIENCE)
+
+    monkeypatch.setattr(Elector, "start_unless_stopped", start_and_wait)
+    assert own_default() is elector
 
 
 def test_an_elector_that_a_wait_has_started_is_kept(server: ScriptedServer) -> None:

@@ -123,13 +123,18 @@ class Runtime:
 
     # --- phases --------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, *, again: bool = True) -> None:
         """Start the threads unless they run.
+
+        again: start also what was stopped.
 
         Raises `ConfigurationError` if the lock file cannot be opened, and RuntimeError if
         the system refuses a thread.
         """
-        self._enter(Trigger.HOLD if forks.is_held_back() else Trigger.START)
+        with self._lock:
+            if self.phase is Phase.STOPPED and not again:
+                return
+            self._enter(Trigger.HOLD if forks.is_held_back() else Trigger.START)
         if self.phase is Phase.DORMANT:
             self.log.held_back()
 
