@@ -147,21 +147,22 @@ class Transport:
         timeout = self._time_left()
         if timeout is not None or sock.gettimeout() is not None:
             sock.settimeout(timeout)
-        if timeout is None:
-            self._wait_for_data(sock)
-        self.received_after = self.empty_at
+        if not _has_decrypted(sock):  # else the rest of what came in with the read before
+            if timeout is None:
+                self._wait_for_data()
+            self.received_after = self.empty_at
         count: int = sock.recv_into(buffer)
         self._spend(count)
         return count
 
-    def _wait_for_data(self, sock: Any) -> None:
+    def _wait_for_data(self) -> None:
         """Wait until something can be read, and note when the socket was empty before.
 
         The data stays in the socket until `received_after` is set, so `note_if_empty` on
         another thread cannot take the socket for empty between its arrival and that.
         """
-        if self._poller is None or (hasattr(sock, "pending") and sock.pending()):
-            return  # TLS has decrypted more than was read
+        if self._poller is None:
+            return
         instant = now()
         if not self._poller.poll(0):
             self.empty_at = instant
@@ -187,6 +188,11 @@ class Transport:
         self._switches.append(sock.dup())
         if self.cancelled:
             raise LimitReached("stopped")
+
+
+def _has_decrypted(sock: Any) -> bool:
+    """Whether TLS has decrypted more than was read."""
+    return hasattr(sock, "pending") and sock.pending() > 0
 
 
 def _configure(sock: socket.socket) -> None:

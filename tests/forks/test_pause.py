@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from elector_thread._sidecar.transport import Transport
 from elector_thread._state.clock import now
 from tests.polling import until
 from tests.scripted import Connection, ScriptedServer, chunk, event
@@ -162,3 +164,43 @@ def test_news_is_confirmed_by_get_at_once_after_a_pause() -> None:
         server.send_to_streams(chunk(event("pod-c")))
         one.wake()
         until(lambda: one.look()["leader"] == "pod-b", "GET to be asked long before its interval")
+
+
+class Decrypted:
+    """Stands in for a TLS socket: it takes a whole record from the socket, but returns half."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._rest = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def pending(self) -> int:
+        return len(self._rest)
+
+    def recv_into(self, buffer: bytearray) -> int:
+        record = self._rest or self._sock.recv(100)
+        data, self._rest = record[: len(buffer)], record[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def test_news_that_tls_has_decrypted_before_a_pause_counts_from_before_the_pause() -> None:
+    """The socket is empty during the pause, but the news came in before it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = Transport()
+        transport._add_switch(ours)
+        decrypted = Decrypted(ours)
+        transport.reads_from(decrypted)  # type: ignore[arg-type]  # has what a socket needs here
+        transport.begin(10.0)
+        transport.lift_deadline()
+        theirs.sendall(b"old news")
+        assert transport.receive_into(decrypted, bytearray(4)) == 4
+        came_in_after = transport.received_after
+        transport.note_if_empty(now())
+        assert transport.empty_at > came_in_after
+        assert transport.receive_into(decrypted, bytearray(4)) == 4
+        assert transport.received_after == came_in_after
+        transport.cancel()
