@@ -24,7 +24,7 @@ EXIT_PATIENCE = 2.0
 
 AnyCallback = TypeVar("AnyCallback", bound=Callable[..., object])
 
-_electors: weakref.WeakSet[Elector] = weakref.WeakSet()
+_electors: dict[weakref.ref[Elector], None] = {}  # each operation on it is atomic
 _started: set[Elector] = set()
 """Those that were started and not stopped: they run even if no other reference is kept."""
 
@@ -76,7 +76,7 @@ class Elector:
 
     def __init__(self, **settings: Unpack[Options]) -> None:
         self._runtime = Runtime(resolve(**settings))
-        _electors.add(self)
+        _electors[weakref.ref(self, _electors.pop)] = None
 
     # --- starting and stopping ---------------------------------------------------------
 
@@ -344,7 +344,7 @@ Elector.__signature__ = SIGNATURE  # type: ignore[attr-defined]  # `help` shows 
 
 def electors() -> list[Elector]:
     """Every elector of this process."""
-    return list(_electors)
+    return [elector for known in list(_electors) if (elector := known()) is not None]
 
 
 def start_dormant() -> None:
@@ -371,5 +371,5 @@ def _after_fork() -> None:
 forks.in_child(_after_fork)
 # Exit handlers run in reverse order. urllib3 closes its pools by weakref.finalize, which
 # registers one handler when it is first used: let that be now, so that ours runs before it.
-weakref.finalize(_electors, id, None)
+weakref.finalize(Elector, id, None)
 atexit.register(step_down, EXIT_PATIENCE)

@@ -26,6 +26,7 @@ from elector_thread import (
 from elector_thread._runtime.runtime import Runtime
 from elector_thread._state.clock import Flag, now
 from elector_thread._state.store import Store
+from elector_thread.elector import electors
 
 from .conftest import MakeElector
 from .polling import until
@@ -286,6 +287,20 @@ def test_a_callback_may_ask_for_the_default_elector_while_that_is_started(
 
     monkeypatch.setattr(Elector, "start_unless_stopped", start_and_wait)
     assert own_default() is elector
+
+
+def test_electors_may_be_made_while_all_of_them_step_down(make_elector: MakeElector) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with repeated(lambda: [Elector(get_url="http://127.0.0.1:9/") for _ in range(50)], 2):
+            began = now()
+            while now() - began < 1.0:
+                electors()
+    finally:
+        sys.setswitchinterval(interval)
+    elector = make_elector()
+    assert elector in electors()
 
 
 def test_an_elector_that_a_wait_has_started_is_kept(server: ScriptedServer) -> None:
