@@ -57,8 +57,12 @@ class Default:
             if self._elector is None:
                 self._elector = Elector()
             if not self._in_use:
-                self._elector.start()
-                self._in_use = True
+                self._in_use = True  # before its callbacks run, which may call this
+                try:
+                    self._elector.start_unless_stopped()
+                except BaseException:
+                    self._in_use = False
+                    raise
             return self._elector
 
     def renew_lock(self) -> None:

@@ -80,11 +80,7 @@ class Elector:
         `elector_thread.integrations`) the threads start in the workers instead.
         Raises `ConfigurationError` if ``scope="process"`` cannot have its lock file.
         """
-        forks.notice()
-        if self._runtime.is_patched_since():
-            self._runtime = self._runtime.for_child()
-        process.keep(self)
-        self._runtime.start()
+        self._start(again=True)
         return self
 
     def stop(self, timeout: float | None = 5.0) -> bool:
@@ -94,7 +90,7 @@ class Elector:
         Then it waits at most ``timeout`` seconds (None: without a limit) for callbacks and
         leader tasks to end. Returns False if one did not. A callback or leader task that
         calls it is not waited for; nor is anything by a signal handler that has interrupted
-        a start or a stop.
+        the library, or the writing of a log line, while a lock was held.
         """
         forks.notice()
         process.release(self)
@@ -210,14 +206,11 @@ class Elector:
         return self._wait_for({State.LEADER, State.FOLLOWER}, timeout)
 
     def _wait_for(self, states: set[State], timeout: float | None) -> bool:
-        self._keep_if_idle()
-        return self._runtime.wait_for(lambda s, now: state_at(s, now) in states, timeout)
-
-    def _keep_if_idle(self) -> None:
-        """A wait will start an elector that was never started."""
         forks.notice()
-        if self._runtime.phase is Phase.IDLE:
-            process.keep(self)
+        try:
+            return self._runtime.wait_for(lambda s, now: state_at(s, now) in states, timeout)
+        finally:
+            self._keep()
 
     def may_wait_for_first_answer(self) -> bool:
         """For guarded calls: whether the leader is unknown only because no answer came yet."""
@@ -226,8 +219,10 @@ class Elector:
 
     def wait_for_first_answer(self, timeout: float) -> None:
         """For guarded calls: wait until the leader is known; in vain only once."""
-        self._keep_if_idle()
-        self._runtime.wait_for_first_answer(timeout)
+        try:
+            self._runtime.wait_for_first_answer(timeout)
+        finally:
+            self._keep()
 
     # --- callbacks -----------------------------------------------------------------------
 
@@ -291,6 +286,22 @@ class Elector:
     def reconfigure(self, **settings: Unpack[Options]) -> None:
         """For `configure`: other settings for an elector that was never started."""
         self._runtime = Runtime(resolve(**settings), self._runtime.registry)
+
+    def start_unless_stopped(self) -> None:
+        """For `default_elector`: `start`, but one that was stopped stays stopped."""
+        self._start(again=False)
+
+    def _start(self, *, again: bool) -> None:
+        forks.notice()
+        if self._runtime.is_patched_since():
+            self._runtime = self._runtime.for_child()
+        self._runtime.start(again=again)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Once it was started, the elector must live to step down at the interpreter's exit."""
+        if self._runtime.phase in (Phase.RUNNING, Phase.DORMANT):
+            process.keep(self)
 
     def _register(self, kind: str, callback: AnyCallback) -> AnyCallback:
         self._runtime.registry.add(kind, callback)

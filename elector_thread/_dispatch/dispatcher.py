@@ -8,7 +8,6 @@ a callback runs.
 from __future__ import annotations
 
 import os
-from threading import Thread
 
 from .._state.clock import Flag, now
 from .._state.health import CallbackFailed, Health, LeadershipAnnounced
@@ -17,6 +16,7 @@ from .._state.model import LeaderChange
 from .._state.rules import deadline
 from .._state.store import Store
 from .registry import Registration, Registry
+from .worker import Worker
 
 __all__ = ["Dispatcher"]
 
@@ -34,7 +34,7 @@ class Dispatcher:
         health: Health,
         *,
         overrun_after: float,
-        predecessor: Thread | None = None,
+        predecessor: Worker | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -49,10 +49,10 @@ class Dispatcher:
     def run(self) -> None:
         """Announce until the store is closed, then announce the end of what was announced."""
         if self._predecessor is not None:
-            self._predecessor.join()  # its last callback may still run: never two at once
+            self._predecessor.ended.wait()  # its last callback may still run: never two at once
         flag = Flag()
         with self._store.waking(flag):
-            while True:
+            while not self._store.inherited:
                 flag.clear()
                 closed = self._store.closed  # before: what ends until then is announced below
                 expiry = deadline(self._store.snapshot)

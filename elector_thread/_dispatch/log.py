@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
-from threading import Lock
+from threading import RLock
 from typing import Any
 
-from .._state.clock import now
+from .._state.clock import is_held_here, now
 from .._state.health import (
     CallbackFailed,
     CallbackOverran,
@@ -84,7 +84,7 @@ class Log:
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._lock = Lock()
+        self._lock = RLock()
         self._get = _Outage()
         self._stream = _Outage()
         self._unreadable_at = -inf
@@ -105,6 +105,10 @@ class Log:
         """Log what is worth a line."""
         if writer := self._writers.get(type(event)):
             writer(event)
+
+    def is_interrupted_here(self) -> bool:
+        """Whether this is a signal handler that has interrupted the writing of a log line."""
+        return is_held_here(self._lock) or any(map(_is_held_here, _handlers()))
 
     def held_back(self) -> None:
         """The elector was started in a process that only forks workers."""
@@ -185,6 +189,21 @@ class Log:
             is_new = kind not in self._unexpected
             self._unexpected.add(kind)
         return is_new
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    """Every handler that a line of ours may reach."""
+    if logging.lastResort is not None:
+        yield logging.lastResort
+    logger: logging.Logger | None = log
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
+
+
+def _is_held_here(handler: logging.Handler) -> bool:
+    lock = handler.lock
+    return isinstance(lock, type(RLock())) and is_held_here(lock)
 
 
 def _leadership_announced(event: LeadershipAnnounced) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Thread
 from typing import Any
 
 from .._state.health import Health
 from .callbacks import adapt, name_of
 from .tasks import TaskRunner
+from .worker import Worker
 
 __all__ = ["Registration", "Registry"]
 
@@ -61,8 +61,8 @@ class Registry:
     def add_task(self, fn: Callable[..., object]) -> None:
         """Register a ``while_leader`` function. Raises TypeError as `add` does."""
         call = adapt(fn, "while_leader")
-        before = [task.thread for task in list(self._removed) if task.fn == fn]
-        task = TaskRunner(fn, call, self._health, [thread for thread in before if thread])
+        before = [task.worker for task in list(self._removed) if task.fn == fn]
+        task = TaskRunner(fn, call, self._health, [worker for worker in before if worker])
         self._entries.append(Registration("on_elected", fn, task.offer, task))
 
     def remove(self, callback: Callable[..., object]) -> bool:
@@ -80,15 +80,15 @@ class Registry:
         """Those of one kind, in the order of registration."""
         return [entry for entry in list(self._entries) if entry.kind == kind]
 
-    def task_threads(self) -> list[Thread]:
+    def task_workers(self) -> list[Worker]:
         """The threads in which leader tasks run now."""
         for task in list(self._removed):
-            if task.thread is None:
+            if task.worker is None:
                 with suppress(ValueError):
                     self._removed.remove(task)
         tasks = [entry.task for entry in list(self._entries) if entry.task is not None]
         tasks += self._removed
-        return [thread for task in tasks if (thread := task.thread) is not None]
+        return [worker for task in tasks if (worker := task.worker) is not None]
 
     def renewed(self, health: Health) -> Registry:
         """The same registrations for another runtime, in which no leader task runs yet."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from threading import Thread
 from typing import Any
 
 from .._state.backoff import Attempt, keep_trying
@@ -12,6 +11,7 @@ from .._state.clock import now
 from .._state.health import CallbackFailed, Health
 from .._state.leadership import Leadership
 from .callbacks import name_of
+from .worker import Worker
 
 __all__ = ["TaskRunner"]
 
@@ -22,7 +22,7 @@ LONGEST_PAUSE = 60.0
 class TaskRunner:
     """Runs ``fn(leadership)`` once for each leadership, never two at once.
 
-    `_lock` protects `_thread` and `_next`: a leadership is either taken by the running
+    `_lock` protects `_worker` and `_next`: a leadership is either taken by the running
     thread or starts a new one. A function that outlives its leadership delays the next.
     """
 
@@ -31,36 +31,32 @@ class TaskRunner:
         fn: Callable[..., object],
         call: Callable[[Any], object],
         health: Health,
-        predecessors: Sequence[Thread] = (),
+        predecessors: Sequence[Worker] = (),
     ) -> None:
         self.fn = fn
         self._call = call
         self._health = health
         self._name = name_of(fn)
         self._lock = threading.Lock()
-        self._thread: Thread | None = None
+        self._worker: Worker | None = None
         self._next: Leadership | None = None
         self._removed = False
         self._predecessors = predecessors  # threads that may still run the same function
 
     @property
-    def thread(self) -> Thread | None:
+    def worker(self) -> Worker | None:
         """The thread under way, if there is one."""
-        return self._thread
+        return self._worker
 
     def offer(self, leadership: Leadership) -> None:
         """A leadership has begun. Called on the dispatch thread."""
         with self._lock:
             self._next = leadership
-            if self._thread is not None:
+            if self._worker is not None:
                 return
-            name = f"elector-task-{self._name}"
-            self._thread = thread = Thread(target=self._run, name=name, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # no more threads, or the interpreter is shutting down
-                self._thread = None
-                raise
+            worker = Worker(f"task-{self._name}", self._run)
+            worker.start()  # until the lock is free, it takes no leadership
+            self._worker = worker
 
     def remove(self) -> None:
         """The function is not called for later leaderships, nor again for this one."""
@@ -72,7 +68,7 @@ class TaskRunner:
 
     def _run(self) -> None:
         for predecessor in self._predecessors:
-            predecessor.join()
+            predecessor.ended.wait()
         self._predecessors = ()
         while (leadership := self._take()) is not None:
             self._serve(leadership)
@@ -81,7 +77,7 @@ class TaskRunner:
         with self._lock:
             leadership, self._next = self._next, None
             if leadership is None:
-                self._thread = None
+                self._worker = None
             return leadership
 
     def _serve(self, leadership: Leadership) -> None:

@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 
+from .._dispatch.worker import Worker
 from .._state.clock import Flag, now
 from .._state.store import Store
 from ..errors import ConfigurationError
@@ -182,7 +183,7 @@ class LockKeeper:
     """
 
     def __init__(
-        self, claim: LockClaim, store: Store, working: Callable[[], Iterable[Thread]]
+        self, claim: LockClaim, store: Store, working: Callable[[], Iterable[Worker]]
     ) -> None:
         self._claim = claim
         self._store = store
@@ -197,8 +198,10 @@ class LockKeeper:
                 flag.clear()
                 held = self._hold(held)
                 flag.wait(self._pause(held))
-        for thread in self._working():
-            thread.join()
+        if self._store.inherited:  # the lock is the parent's
+            return
+        for worker in self._working():
+            worker.ended.wait()
         self._claim.release()
 
     def _hold(self, held: bool) -> bool:

@@ -36,13 +36,13 @@ class Host(Protocol):
     def __hash__(self) -> int: ...
 
 
-_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
+_hosts: dict[weakref.ref[Host], None] = {}  # each operation on it is atomic
 _kept: set[Host] = set()  # started and not stopped
 
 
 def register(host: Host) -> None:
     """``host`` is one more elector of this process."""
-    _hosts.add(host)
+    _hosts[weakref.ref(host, _hosts.pop)] = None
 
 
 def keep(host: Host) -> None:
@@ -57,7 +57,7 @@ def release(host: Host) -> None:
 
 def electors() -> list[Host]:
     """Every elector of this process."""
-    return list(_hosts)
+    return [host for known in list(_hosts) if (host := known()) is not None]
 
 
 def start_dormant() -> None:
@@ -86,5 +86,5 @@ def _after_fork() -> None:
 forks.in_child(_after_fork)
 # Exit handlers run in reverse order. urllib3 closes its pools by weakref.finalize, which
 # registers one handler when it is first used: let that be now, so that ours runs before it.
-weakref.finalize(_hosts, id, None)
+weakref.finalize(Runtime, id, None)
 atexit.register(step_down, EXIT_PATIENCE)

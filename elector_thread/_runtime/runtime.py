@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import inf
-from threading import Thread
 from typing import Protocol
 
 from .._dispatch.dispatcher import Dispatcher
 from .._dispatch.log import Log
 from .._dispatch.registry import Registry
+from .._dispatch.worker import Worker, wait_for_all
 from .._sidecar.calls import SidecarClient
 from .._sidecar.failures import ExchangeFailed
-from .._state.clock import CLOCK, Clock, now
+from .._state.clock import CLOCK, Clock, is_held_here, now
 from .._state.health import GetAnswered, GetFailed, Health
 from .._state.model import Snapshot, State
 from .._state.rules import state_at, unknowing
@@ -70,11 +71,10 @@ class Runtime:
             clock,
         )
         self._lock = threading.RLock()
-        self._owned = threading.Condition(self._lock)  # only to ask whether the lock is ours
         self._has_waited = False  # a guarded call has waited in vain for the first answer
-        self.threads: tuple[Thread, ...] = ()  # those that were started
-        self._dispatch_thread: Thread | None = None
-        self._lock_thread: Thread | None = None
+        self.workers: tuple[Worker, ...] = ()  # the threads that were started
+        self._dispatch_worker: Worker | None = None
+        self._lock_worker: Worker | None = None
         self._dispatcher: Dispatcher | None = None
         self._client: SidecarClient | None = None
         self._poll: Poll | None = None
@@ -82,13 +82,18 @@ class Runtime:
 
     # --- phases --------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, *, again: bool = True) -> None:
         """Start the threads unless they run.
+
+        again: start also what was stopped.
 
         Raises `ConfigurationError` if the lock file cannot be opened, and RuntimeError if
         the system refuses a thread.
         """
-        self._enter(Trigger.HOLD if forks.is_held_back() else Trigger.START)
+        with self._lock:
+            if self.phase is Phase.STOPPED and not again:
+                return
+            self._enter(Trigger.HOLD if forks.is_held_back() else Trigger.START)
         if self.phase is Phase.DORMANT:
             self.log.held_back()
 
@@ -139,7 +144,7 @@ class Runtime:
         """Step down, and wait for user code to end; see `Elector.stop`."""
         return end_all([self], timeout)
 
-    def begin_stop(self) -> list[Thread]:
+    def begin_stop(self) -> list[Worker]:
         """Step down without waiting; the threads to wait for."""
         with self._lock:
             self.phase = next_phase(self.phase, Trigger.STOP)
@@ -149,9 +154,9 @@ class Runtime:
             for client in (self._client, *list(self._asking)):
                 if client is not None:
                     client.cancel()
-        working = self._working()
-        if self._lock_thread is not None and threading.current_thread() not in working:
-            working.append(self._lock_thread)  # it waits for the others; not for its own caller
+        working = self._working(self._dispatch_worker)
+        if self._lock_worker is not None and not any(worker.is_current for worker in working):
+            working.append(self._lock_worker)  # it waits for the others, so not for it from them
         return working
 
     def for_child(self) -> Runtime:
@@ -174,9 +179,12 @@ class Runtime:
         """Change the phase and make what it needs, in one step; the store of that phase."""
         with self._lock:
             before, store = self.phase, self.store
-            self.phase = next_phase(before, trigger)
-            if self.phase is before or self.phase is not Phase.RUNNING:
+            after = next_phase(before, trigger)
+            if after is before or after is not Phase.RUNNING:
+                self.phase = after
                 return store
+            self._forget_earlier_run()
+            self.phase = after
             try:
                 self._make_threads(store)
             except BaseException:
@@ -187,13 +195,16 @@ class Runtime:
                 self.phase = Phase.STOPPED
             return store
 
-    def is_locked_here(self) -> bool:
-        """Whether this very thread holds the lock: it runs a signal handler, then."""
-        try:
-            self._owned.notify(0)
-        except RuntimeError:
-            return False
-        return True
+    def is_interrupted_here(self) -> bool:
+        """Whether this is a signal handler that has interrupted a holder of a lock.
+
+        One of ours or of the log's handlers: the threads that run user code may need it.
+        """
+        return (
+            is_held_here(self._lock)
+            or self.health.is_interrupted_here()
+            or self.log.is_interrupted_here()
+        )
 
     # --- threads -------------------------------------------------------------------------
 
@@ -201,16 +212,12 @@ class Runtime:
         """Start the threads. Under the lock; a thread that finds its store closed ends at once."""
         settings = self.settings
         claim = open_lock(settings) if settings.scope == "process" else None
-        self.threads = ()
-        self._lock_thread = self._poll = None
-        self.health.poll_due = inf
-        self._has_waited = False
         self._dispatcher = Dispatcher(
             store,
             self.registry,
             self.health,
             overrun_after=settings.poll_interval,
-            predecessor=self._dispatch_thread,
+            predecessor=self._dispatch_worker,
         )
         bodies: list[tuple[str, _Body]] = []
         if settings.configured:
@@ -222,39 +229,47 @@ class Runtime:
         else:
             self._assume_leader(store)
         try:
-            self._dispatch_thread = self._start_thread("dispatch", self._dispatcher)
+            dispatch = self._dispatch_worker = self._start_worker("dispatch", self._dispatcher)
             for name, body in bodies:
-                self._start_thread(name, body)
+                self._start_worker(name, body)
             if claim is not None:
-                keeper = LockKeeper(claim, store, self._working)
-                self._lock_thread = self._start_thread("lock", keeper)
+                # of this run alone: a callback may start the next one before the keeper looks
+                working = partial(self._working, dispatch)
+                keeper = LockKeeper(claim, store, working)
+                self._lock_worker = self._start_worker("lock", keeper)
         finally:
-            if claim is not None and self._lock_thread is None:
+            if claim is not None and self._lock_worker is None:
                 claim.release()
 
-    def _start_thread(self, name: str, body: _Body) -> Thread:
-        thread = Thread(target=body.run, name=f"elector-{name}", daemon=True)
-        thread.start()
-        self.threads = (*self.threads, thread)  # only now: until then it is not alive
-        return thread
+    def _forget_earlier_run(self) -> None:
+        """Before the phase changes: `alive` must not judge this run by an earlier one's threads."""
+        self.workers = ()
+        self.health.poll_due = inf
+        self._dispatcher = self._lock_worker = self._poll = None
+        self._has_waited = False
+
+    def _start_worker(self, name: str, body: _Body) -> Worker:
+        worker = Worker(name, body.run)
+        worker.start()
+        self.workers = (*self.workers, worker)  # only now: until then it is not alive
+        return worker
 
     def _assume_leader(self, store: Store) -> None:
         """Without a sidecar to ask, assume what ``when_unconfigured`` says."""
         leads = self.settings.when_unconfigured == "lead"
         store.confirm(self.settings.identity if leads else None, now())
 
-    def _working(self) -> list[Thread]:
+    def _working(self, dispatch: Worker | None) -> list[Worker]:
         """The threads that run user code."""
-        dispatch = [] if self._dispatch_thread is None else [self._dispatch_thread]
-        return [*dispatch, *self.registry.task_threads()]
+        return [*([] if dispatch is None else [dispatch]), *self.registry.task_workers()]
 
     @property
     def alive(self) -> bool:
         """See `Status.alive`. What is late is so by more than the grace period."""
         if self.phase is not Phase.RUNNING:
             return True
-        threads, dispatcher, instant = self.threads, self._dispatcher, now()
-        if not all(thread.is_alive() for thread in threads):
+        workers, dispatcher, instant = self.workers, self._dispatcher, now()
+        if not all(worker.thread.is_alive() for worker in workers):
             return self.phase is not Phase.RUNNING  # they were told to end meanwhile
         late = instant - self.health.poll_due
         if dispatcher is not None:
@@ -313,25 +328,21 @@ def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:
     """Stop all of them: each steps down first, then their user code is waited for."""
     give_up = inf if timeout is None else now() + timeout
     runtimes = list(runtimes)
-    interrupted = any(runtime.is_locked_here() for runtime in runtimes)
+    interrupted = any(runtime.is_interrupted_here() for runtime in runtimes)
     working = [thread for runtime in runtimes for thread in runtime.begin_stop()]
-    if interrupted:  # by this signal handler: the threads may need what that call holds
+    if interrupted:  # its holder continues only after this
         give_up = min(give_up, now() + BRIEFLY)
-    ended = join_all(working, give_up)
-    rest = [thread for runtime in runtimes for thread in runtime.threads]
-    join_all(rest, min(give_up, now() + BRIEFLY))
+    ended = wait_for_all(working, give_up)
+    rest = [worker for runtime in runtimes for worker in runtime.workers]
+    _join([*working, *rest], min(give_up, now() + BRIEFLY))
     return ended
 
 
-def join_all(threads: Iterable[Thread], give_up: float) -> bool:
-    """Wait for ``threads`` until the instant ``give_up``; True if all of them have ended.
-
-    The calling thread, if it is one of them, is not waited for.
-    """
-    others = [thread for thread in threads if thread is not threading.current_thread()]
-    for thread in others:
-        thread.join(min(max(0.0, give_up - now()), threading.TIMEOUT_MAX))
-    return not any(thread.is_alive() for thread in others)
+def _join(workers: Iterable[Worker], give_up: float) -> None:
+    """Wait for the ends of the threads themselves, which nothing depends on."""
+    for worker in workers:
+        if not worker.is_current:
+            worker.thread.join(max(0.0, give_up - now()))
 
 
 def _is_known(snapshot: Snapshot, instant: float) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-__all__ = ["CLOCK", "WHICH", "Clock", "Flag", "now", "read_clock"]
+__all__ = ["CLOCK", "WHICH", "Clock", "Flag", "is_held_here", "now", "read_clock"]
 
 
 def _best_clock() -> tuple[Callable[..., float], tuple[int, ...]]:
@@ -75,6 +75,19 @@ class Flag:
     def _open(self) -> None:
         with suppress(RuntimeError):  # already open
             self._gate.release()
+
+
+def is_held_here(lock: threading.RLock) -> bool:
+    """Whether the calling thread holds ``lock``.
+
+    For a function that is never called with the lock held: it is called by a signal handler,
+    then, which has interrupted the holder.
+    """
+    try:
+        threading.Condition(lock).notify(0)
+    except RuntimeError:
+        return False
+    return True
 
 
 class Clock:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from threading import Lock
+from threading import RLock
 from typing import NamedTuple, TypeAlias
 
-from .clock import now
+from .clock import is_held_here, now
 from .model import Counts
 
 __all__ = [
@@ -130,7 +130,7 @@ class Health:
     """
 
     def __init__(self, log: Observer) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
         self._log = log
         self.counts = Counts()
         self.last_error: str | None = None
@@ -159,6 +159,10 @@ class Health:
             known, self._overrun = self._overrun is running, running
         if not known:
             self.record(CallbackOverran(running[0], now() - running[1]))
+
+    def is_interrupted_here(self) -> bool:
+        """Whether this is a signal handler that has interrupted `record`."""
+        return is_held_here(self._lock)
 
 
 def _problem(event: Event) -> str | None:

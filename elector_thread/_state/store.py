@@ -29,10 +29,10 @@ class Store:
 
     `_lock` makes writers take turns; it protects `_pending` and the order in which
     `snapshot` and `leadership` are replaced. Every other attribute is a single value that
-    is read without the lock: `closed` only ever becomes True, `stream` and `news` are
-    written by the stream thread, `recoveries` by the poll thread, and each operation on
-    the two dicts of flags is atomic. Re-entrant, because a signal handler may call `close` at
-    any point.
+    is read without the lock: `closed` and `inherited` only ever become True, `stream` and
+    `news` are written by the stream thread, `recoveries` by the poll thread, and each
+    operation on the two dicts of flags is atomic. Re-entrant, because a signal handler may call
+    `close` at any point.
     """
 
     def __init__(self, snapshot: Snapshot, clock: Clock = CLOCK) -> None:
@@ -41,6 +41,7 @@ class Store:
         self.snapshot = snapshot
         self.leadership: Leadership | None = None
         self.closed = False
+        self.inherited = False
         self.stream = "off"
         self.news = 0
         self.recoveries = 0
@@ -103,7 +104,11 @@ class Store:
             return self._pending.popleft() if self._pending else None
 
     def void(self) -> None:
-        """In a forked child: end every leadership of the parent. Takes no lock."""
+        """In a forked child: end every leadership of the parent. Takes no lock.
+
+        Under gevent the parent's threads continue in the child; `inherited` ends them.
+        """
+        self.closed = self.inherited = True
         self.snapshot = unknowing(self.snapshot)
 
     # --- waiting -----------------------------------------------------------------------

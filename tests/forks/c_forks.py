@@ -1,4 +1,4 @@
-"""Forks as a server in C does, and prints what the children observed as JSON."""
+"""Forks as a server in C does, and prints as JSON what the children saw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from elector_thread import Elector, State, forks
+from elector_thread import Elector, State
+from elector_thread._runtime import forks
 from elector_thread._runtime.process import start_dormant
 
 from .children import PATIENCE, Child, Held, c_fork
@@ -21,7 +22,7 @@ USES: dict[str, Callable[[Elector], bool]] = {
     "start_dormant": lambda elector: start_dormant() is None and elector.is_leader,
     "stop": lambda elector: elector.stop() and elector.is_leader,
 }
-"""What a child may do first; each returns True if the child then considers itself the leader."""
+"""What a child may do first; each returns True if the child then takes itself for the leader."""
 
 
 def main(get_url: str, sse_url: str, lock_path: str) -> None:
@@ -40,7 +41,7 @@ def main(get_url: str, sse_url: str, lock_path: str) -> None:
         assert elector.wait_until_leader(PATIENCE)
         return sum(thread.name == "elector-dispatch" for thread in threading.enumerate())
 
-    def take_seat() -> list[bool]:
+    def take_lock() -> list[bool]:
         start_dormant()
         return [one.wait_until_leader(PATIENCE) for one in both]
 
@@ -50,7 +51,7 @@ def main(get_url: str, sse_url: str, lock_path: str) -> None:
 
     asked = make()
     seen: dict[str, Any] = {"parent leads": asked.refresh().is_leader}
-    with Held(asked._lifecycle):
+    with Held(asked._runtime._lock):
         for name, use in USES.items():
             seen[name] = in_c_child(lambda use=use: use(asked))
 
@@ -62,10 +63,10 @@ def main(get_url: str, sse_url: str, lock_path: str) -> None:
         "waits": elector.wait_until_known(),
     }
     seen["comes alive"] = in_c_child(look_until_it_leads)
-    seen["lives after a rush"] = in_c_child(rush)
+    seen["dispatch threads after a rush"] = in_c_child(rush)
     elector.stop()
     both = [make(scope="process", lock_path=lock_path).start() for _ in range(2)]
-    seen["two with a seat"] = in_c_child(take_seat)
+    seen["two with a lock"] = in_c_child(take_lock)
     print(json.dumps(seen))
 
 

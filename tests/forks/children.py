@@ -1,8 +1,9 @@
-"""Run a function in a forked child, with a time limit."""
+"""Running a function in a forked child, with a hard time limit."""
 
 from __future__ import annotations
 
 import ctypes
+import inspect
 import os
 import pickle
 import select
@@ -11,8 +12,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections import defaultdict
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Child:
         os.close(writer)
 
     def result(self, within: float = PATIENCE) -> Any:
-        """Return what ``fn`` returned; a child that takes longer is killed and fails the test."""
+        """What ``fn`` returned; a child that takes longer is killed, and the test fails."""
         data = b""
         while select.select([self._reader], [], [], within)[0]:
             if not (part := os.read(self._reader, 65536)):
@@ -52,7 +53,7 @@ def in_child(fn: Callable[[], Any], within: float = PATIENCE) -> Any:
 
 
 def reap(pid: int, within: float = PATIENCE) -> int:
-    """Wait for a child, which is killed if it does not end in time; return its exit code."""
+    """The exit code of a child, which is killed if it does not end in time."""
     pidfd = os.pidfd_open(pid)
     if not select.select([pidfd], [], [], within)[0]:
         os.kill(pid, signal.SIGKILL)
@@ -61,14 +62,14 @@ def reap(pid: int, within: float = PATIENCE) -> int:
 
 
 def fork_quietly() -> int:
-    """Call os.fork() without the warning about running threads, which Python 3.12 gives."""
+    """os.fork() without Python 3.12's warning: a fork beside other threads is what is tested."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def c_fork() -> int:
-    """Call fork() as a server in C does: Python's fork hooks do not run."""
+    """fork() as a server in C calls it: none of Python's fork hooks runs."""
     pid: int = ctypes.PyDLL(None).fork()
     return pid
 
@@ -86,7 +87,7 @@ def _run_and_exit(fn: Callable[[], Any], writer: int) -> None:
 
 
 def own_socket_inodes(pid: int | str = "self") -> set[str]:
-    """The inodes of the sockets that a process has open."""
+    """The sockets that a process has open, by their inodes."""
     inodes = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -99,7 +100,7 @@ def own_socket_inodes(pid: int | str = "self") -> set[str]:
 
 
 def client_inodes(port: int) -> set[str]:
-    """The inodes of this host's sockets that are connected to ``port``."""
+    """The inodes of this host's sockets that are connected *to* ``port`` on loopback."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {row[9] for row in rows if row[2].endswith(f":{port:04X}")}
 
@@ -129,21 +130,26 @@ class Held:
 LOCK_TYPES = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
 
 
-CORE = ("default", "dispatch", "elector", "forks", "guard", "journal")
-CORE += ("life", "poll", "seat", "sidecar", "stream", "tasks")
-"""The modules in which the search for locks begins."""
+CORE = ("_dispatch", "_runtime", "_sidecar", "_state", "default", "elector", "guard")
+"""Where to look for modules with locks: packages and modules below ``elector_thread``."""
+
+
+def _core_modules() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, module in list(sys.modules.items()):
+        package, _, path = name.partition(".")
+        if package == "elector_thread" and path.partition(".")[0] in CORE:
+            yield path.rpartition(".")[2], vars(module)
 
 
 def locks_of(root: object) -> dict[str, list[Any]]:
-    """Every lock that can be reached from ``root`` or from a module, by ``owner.name``.
+    """Every lock that is reachable from ``root`` or from a module of the core, by ``owner.name``.
 
-    The search follows attributes of the library's own classes only. The lock inside an
-    Event or a Thread belongs to Python.
+    Only attributes of the library's own classes are followed; the inner lock of an Event or
+    a Thread is not ours to hold.
     """
     found: dict[str, list[Any]] = defaultdict(list)
     waiting: list[tuple[str, object]] = [("", root)]
-    for name in CORE:
-        module = vars(sys.modules[f"elector_thread.{name}"])
+    for name, module in _core_modules():
         waiting += [(f"{name}.{attribute}", value) for attribute, value in module.items()]
     seen: set[int] = set()
     while waiting:
@@ -152,19 +158,33 @@ def locks_of(root: object) -> dict[str, list[Any]]:
             continue
         seen.add(id(current))
         if isinstance(current, Flag):
-            continue  # its lock is never held
+            continue  # its lock is a gate that no thread holds
         if isinstance(current, LOCK_TYPES):
             found[name].append(current)
         owner = type(current).__name__
         waiting += [(f"{owner}.{attribute}", value) for attribute, value in _attributes(current)]
-    return dict(found)
+    plain = [lock for locks in found.values() for lock in locks if not _is_condition(lock)]
+    return {
+        name: locks
+        for name, locks in found.items()
+        if not all(_is_condition(lock) and lock._lock in plain for lock in locks)
+    }
+
+
+def _is_condition(lock: object) -> bool:
+    """A Condition over a lock that has a name of its own is not another lock."""
+    return isinstance(lock, threading.Condition)
 
 
 def _attributes(thing: object) -> list[tuple[str, Any]]:
-    if isinstance(thing, list | tuple | set):
+    if isinstance(thing, list | tuple | set | deque):
         return [("", item) for item in thing]
+    if isinstance(thing, dict):
+        return [("", value) for value in thing.values()]
     if isinstance(thing, threading.Thread):
-        return [("_target", getattr(thing, "_target", None))]
+        return [(name, getattr(thing, name, None)) for name in ("_target", "_args")]
+    if inspect.isfunction(thing):
+        return [("", cell.cell_contents) for cell in thing.__closure__ or ()]
     owner = getattr(thing, "__self__", None)
     if owner is not None and not isinstance(thing, type):
         return [("", owner)]

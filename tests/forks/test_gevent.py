@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.processes import run_python
 from tests.scripted import ScriptedServer
 
 PATCH = "from gevent import monkey; monkey.patch_all()"
@@ -44,7 +46,9 @@ for thread in refreshed:
     thread.join()
 pid = os.fork()
 if pid == 0:
-    os._exit(0 if not elector.is_leader and elector.wait_until_leader(10) else 1)
+    leads = not elector.is_leader and elector.wait_until_leader(10)
+    time.sleep(0.1)  # the greenlets of the parent would run meanwhile
+    os._exit(0 if leads and "demoted False" not in order else 1)
 child = os.waitpid(pid, 0)[1]
 began = time.monotonic()
 stopped = elector.stop()
@@ -54,11 +58,42 @@ print(json.dumps({
     "greenlets": type(threading.Thread(target=len)).__module__,
 }))
 """
+INHERITED = """
+import logging, os, sys, time
+from elector_thread import Elector
+from elector_thread._runtime import podlock
+logging.basicConfig(level="INFO", format="%(process)d %(message)s")
+podlock.RECHECK = 0.02  # the thread that keeps the lock looks at its file all the time
+elector = Elector(
+    get_url=sys.argv[1], sse_url=sys.argv[2], identity="pod-a",
+    scope="process", lock_path=sys.argv[3], poll_interval=0.1, reconcile_interval=0.1,
+)
+elector.start()
+assert elector.wait_until_leader(10)
+pid = os.fork()
+if pid == 0:
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
+    time.sleep(2.5)  # long enough for a second attempt to open a stream, which would be logged
+    for file in files:
+        os.fstat(file)
+    os._exit(0)
+print(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
 ORDERS = {
     "before the import": [PATCH, IMPORT, MAKE],
     "after the import": [IMPORT, PATCH, MAKE],
     "after an elector was made": [IMPORT, MAKE, PATCH],
 }
+
+
+def test_the_threads_that_a_child_inherits_as_greenlets_do_nothing(tmp_path: Path) -> None:
+    with ScriptedServer("pod-a") as server:
+        urls = [server.get_url, server.sse_url]
+        ended = run_python(f"{PATCH}\n{INHERITED}", *urls, str(tmp_path / "pod.lock"))
+        pid, exit_code = ended.out.split()
+        assert (exit_code, ended.exit_code) == ("0", 0), ended.err
+        assert pid not in ended.err
+        assert server.stream_requests == 1
 
 
 @pytest.fixture(scope="module")

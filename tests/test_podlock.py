@@ -1,4 +1,4 @@
-"""``scope="process"``: exactly one process of the pod, and another soon after it died."""
+"""``scope="process"``: exactly one process of the pod, and another soon after its death."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from elector_thread.seat import default_path, open_seat
 
-from elector_thread import ConfigurationError, Elector, State, forks, seat
+from elector_thread import ConfigurationError, Elector, State
+from elector_thread._runtime import forks, podlock
+from elector_thread._runtime.podlock import default_path, open_lock
 from elector_thread._state.clock import now
 from elector_thread.settings import resolve
 
@@ -24,15 +25,15 @@ from .scripted import PATIENCE, ScriptedServer
 CHILD = """
 import sys
 from elector_thread import Elector
-def say(text): sys.stdout.write(text + chr(10)); sys.stdout.flush()  # one write: two threads talk
+def report(text): sys.stdout.write(text + chr(10)); sys.stdout.flush()  # in one write
 get_url, sse_url, lock_path = sys.argv[1:]
 elector = Elector(get_url=get_url, sse_url=sse_url, identity="pod-a", scope="process",
                   lock_path=lock_path, reconcile_interval=1, poll_interval=1)
-elector.on_elected(lambda: say("elected"))
-elector.on_demoted(lambda: say("demoted"))
+elector.on_elected(lambda: report("elected"))
+elector.on_demoted(lambda: report("demoted"))
 elector.start()
 elector.wait_until_known(10)
-say("known")
+report("known")
 sys.stdin.read()
 elector.stop()
 """
@@ -50,7 +51,7 @@ class Worker:
             cwd=Path(__file__).parents[1],
         )
 
-    def says(self) -> str:
+    def next_line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
@@ -71,14 +72,14 @@ class Worker:
 
 @pytest.fixture
 def lock(tmp_path: Path) -> Path:
-    return tmp_path / "pod.seat"
+    return tmp_path / "pod.lock"
 
 
 @pytest.fixture
 def worker(server: ScriptedServer, lock: Path) -> Iterator[Worker]:
     server.leader = "pod-a"
     with Worker(server, lock) as other:
-        assert {other.says(), other.says()} == {"elected", "known"}
+        assert {other.next_line(), other.next_line()} == {"elected", "known"}
         yield other
 
 
@@ -88,16 +89,16 @@ def test_one_process_leads_and_when_it_is_killed_another_does(
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_known(PATIENCE)
     status = elector.status()
-    assert (status.state, status.leader, status.seated) == (State.FOLLOWER, "pod-a", False)
-    assert not elector.wait_until_leader(1.5), "the seat is taken, try after try"
+    assert (status.state, status.leader, status.holds_lock) == (State.FOLLOWER, "pod-a", False)
+    assert not elector.wait_until_leader(1.5), "another process holds the lock"
     worker.kill()
     began = now()
     assert elector.wait_until_leader(PATIENCE)
     assert now() - began < 5
-    assert elector.status().seated is True
+    assert elector.status().holds_lock is True
 
 
-def test_a_stopped_elector_gives_the_seat_to_the_next(
+def test_a_stopped_elector_leaves_the_lock_to_the_next(
     worker: Worker, make_elector: MakeElector, lock: Path
 ) -> None:
     elector = make_elector(scope="process", lock_path=lock).start()
@@ -107,7 +108,7 @@ def test_a_stopped_elector_gives_the_seat_to_the_next(
     assert elector.wait_until_leader(PATIENCE)
 
 
-def test_the_seat_is_kept_until_callbacks_have_ended(
+def test_the_lock_is_kept_until_callbacks_have_ended(
     server: ScriptedServer, make_elector: MakeElector, lock: Path
 ) -> None:
     server.leader = "pod-a"
@@ -119,34 +120,34 @@ def test_the_seat_is_kept_until_callbacks_have_ended(
         release.wait(PATIENCE)
 
     elector.on_demoted(slow)
-    told = threading.Event()
-    elector.on_elected(told.set)
+    announced = threading.Event()
+    elector.on_elected(announced.set)
     elector.start()
-    assert told.wait(PATIENCE)
+    assert announced.wait(PATIENCE)
     assert not elector.stop(timeout=0.1)
     assert entered.wait(PATIENCE)
     with Worker(server, lock) as other:
-        assert other.says() == "known"
+        assert other.next_line() == "known"
         release.set()
-        assert other.says() == "elected"
+        assert other.next_line() == "elected"
 
 
-def test_the_seat_alone_makes_no_leader(
+def test_the_lock_alone_makes_no_leader(
     server: ScriptedServer, make_elector: MakeElector, lock: Path
 ) -> None:
     server.leader = "pod-b"
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_known(PATIENCE)
     assert elector.state is State.FOLLOWER
-    assert elector.status().seated is False
+    assert elector.status().holds_lock is False
     server.elect("pod-a")
     assert elector.wait_until_leader(PATIENCE)
     server.elect("pod-b")
     until(lambda: elector.leader == "pod-b")
-    assert (elector.is_leader, elector.status().seated) == (False, True)
+    assert (elector.is_leader, elector.status().holds_lock) == (False, True)
 
 
-def test_restarted_it_takes_the_seat_again(
+def test_restarted_it_takes_the_lock_again(
     server: ScriptedServer, make_elector: MakeElector, lock: Path
 ) -> None:
     server.leader = "pod-a"
@@ -155,10 +156,10 @@ def test_restarted_it_takes_the_seat_again(
         elector.start()
         assert elector.wait_until_leader(PATIENCE)
         elector.stop()
-        assert elector.status().seated is False
+        assert elector.status().holds_lock is False
 
 
-def test_two_electors_of_one_process_share_its_seat(
+def test_two_electors_of_one_process_share_its_lock(
     server: ScriptedServer, make_elector: MakeElector, lock: Path
 ) -> None:
     server.leader = "pod-a"
@@ -168,13 +169,13 @@ def test_two_electors_of_one_process_share_its_seat(
     assert second.wait_until_leader(PATIENCE)
     assert first.stop()
     with Worker(server, lock) as other:
-        assert other.says() == "known"
-        assert second.is_leader, "its seat survives the first one's stop"
+        assert other.next_line() == "known"
+        assert second.is_leader, "the lock survives the first one's stop"
         assert second.stop()
-        assert other.says() == "elected"
+        assert other.next_line() == "elected"
 
 
-def test_two_names_of_one_file_are_one_seat(
+def test_two_names_of_one_file_are_one_lock(
     server: ScriptedServer, make_elector: MakeElector, lock: Path
 ) -> None:
     """Closing any descriptor of the file would drop the lock for both."""
@@ -193,8 +194,8 @@ def test_two_names_of_one_file_are_one_seat(
 def test_a_lock_that_was_dropped_by_this_process_itself_is_taken_again(
     server: ScriptedServer, make_elector: MakeElector, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever opens the file here and closes it again drops it: such are POSIX locks."""
-    monkeypatch.setattr("elector_thread.seat.RECHECK", 0.05)
+    """Closing any descriptor of the file drops a POSIX lock."""
+    monkeypatch.setattr("elector_thread._runtime.podlock.RECHECK", 0.05)
     server.leader = "pod-a"
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_leader(PATIENCE)
@@ -209,24 +210,24 @@ def is_locked_for_others(lock: Path) -> bool:
     return other.returncode != 0
 
 
-def test_a_removed_lock_file_does_not_seat_two(
+def test_after_a_removal_of_the_lock_file_one_process_leads(
     worker: Worker, server: ScriptedServer, make_elector: MakeElector, lock: Path
 ) -> None:
-    """Whoever comes later locks the new file; the holder finds out and takes it or goes."""
+    """Later processes lock the new file; the holder notices, and takes that one or steps down."""
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_known(PATIENCE)
     lock.unlink()
     worker.kill()
     assert elector.wait_until_leader(PATIENCE)
-    assert lock.exists(), "locked anew where everybody looks"
+    assert lock.exists(), "expected the lock at its usual path"
 
 
-def test_a_lock_file_that_is_removed_just_before_it_is_locked_is_not_the_seat(
+def test_a_lock_file_that_is_removed_just_before_it_is_locked_does_not_count(
     server: ScriptedServer, make_elector: MakeElector, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody else would find it, and lock the next one."""
+    """Other processes would not find it, and lock a new one."""
     server.leader = "pod-a"
-    try_lock = seat._try_lock
+    try_lock = podlock._try_lock
     removed: list[Path] = []
 
     def remove_first(descriptor: int) -> bool:
@@ -235,7 +236,7 @@ def test_a_lock_file_that_is_removed_just_before_it_is_locked_is_not_the_seat(
             lock.unlink()
         return try_lock(descriptor)
 
-    monkeypatch.setattr(seat, "_try_lock", remove_first)
+    monkeypatch.setattr(podlock, "_try_lock", remove_first)
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_leader(PATIENCE)
     assert lock.exists()
@@ -243,8 +244,8 @@ def test_a_lock_file_that_is_removed_just_before_it_is_locked_is_not_the_seat(
 
 
 def test_a_lock_file_that_was_removed_is_replaced_at_the_next_look(lock: Path) -> None:
-    settings = resolve({}, get_url="http://localhost/", scope="process", lock_path=lock)
-    claim = open_seat(settings)
+    settings = resolve(get_url="http://localhost/", scope="process", lock_path=lock)
+    claim = open_lock(settings)
     assert claim.take()
     lock.unlink()
     assert claim.recheck()
@@ -253,18 +254,18 @@ def test_a_lock_file_that_was_removed_is_replaced_at_the_next_look(lock: Path) -
     assert not is_locked_for_others(lock)
 
 
-def test_a_claim_that_was_released_is_none(lock: Path) -> None:
-    settings = resolve({}, get_url="http://localhost/", scope="process", lock_path=lock)
-    claim, other = open_seat(settings), open_seat(settings)
+def test_a_released_claim_takes_nothing(lock: Path) -> None:
+    settings = resolve(get_url="http://localhost/", scope="process", lock_path=lock)
+    claim, other = open_lock(settings), open_lock(settings)
     for _ in range(2):
         claim.release()
     assert not claim.take()
-    assert other.take(), "the other one still has the file open"
+    assert other.take(), "the other claim still has the file open"
     other.release()
 
 
-@pytest.mark.parametrize("name", ["elector-dispatch", "elector-seat"])
-def test_a_start_that_is_cut_short_leaves_the_seat_to_others(
+@pytest.mark.parametrize("name", ["elector-dispatch", "elector-lock"])
+def test_a_start_that_fails_leaves_the_lock_to_others(
     server: ScriptedServer,
     make_elector: MakeElector,
     monkeypatch: pytest.MonkeyPatch,
@@ -286,12 +287,12 @@ def test_a_start_that_is_cut_short_leaves_the_seat_to_others(
             elector.start()
     assert not is_locked_for_others(lock)
     with Worker(server, lock) as other:
-        assert {other.says(), other.says()} == {"known", "elected"}
+        assert {other.next_line(), other.next_line()} == {"known", "elected"}
         assert elector.start().wait_until_known(PATIENCE)
         assert not elector.wait_until_leader(0.2)
 
 
-@pytest.mark.parametrize("where", ["missing/pod.seat", "", "file/pod.seat"])
+@pytest.mark.parametrize("where", ["missing/pod.lock", "", "file/pod.lock"])
 def test_an_unusable_place_is_a_configuration_error_at_start(
     make_elector: MakeElector, tmp_path: Path, where: str
 ) -> None:
@@ -301,10 +302,10 @@ def test_an_unusable_place_is_a_configuration_error_at_start(
         elector.start()
     assert not elector.status().running
     with pytest.raises(ConfigurationError, match="lock_path"):
-        elector.wait_until_leader(0)  # which starts what was never started
+        elector.wait_until_leader(0)  # which starts an elector that was never started
 
 
-def test_a_worker_that_cannot_start_says_so_once_and_tries_again(
+def test_a_worker_that_cannot_start_logs_it_once_and_tries_again(
     server: ScriptedServer,
     make_elector: MakeElector,
     tmp_path: Path,
@@ -313,11 +314,11 @@ def test_a_worker_that_cannot_start_says_so_once_and_tries_again(
     server.leader = "pod-a"
     folder = tmp_path / "folder"
     forks.hold_back()
-    elector = make_elector(scope="process", lock_path=folder / "pod.seat").start()
+    elector = make_elector(scope="process", lock_path=folder / "pod.lock").start()
     forks.let_go()  # as in a worker
     assert [elector.state for _ in range(3)] == [State.UNKNOWN] * 3
-    (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert "cannot start after a fork, so this process does not lead: lock_path" in said.message
+    (logged,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "cannot start after a fork, so this process cannot lead: lock_path" in logged.message
     folder.mkdir()
     assert elector.wait_until_leader(PATIENCE)
 
@@ -342,14 +343,14 @@ def test_the_default_place_is_private_to_the_user_and_the_pod(
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_fork_neither_shares_nor_drops_the_seat(
+def test_a_fork_neither_shares_nor_drops_the_lock(
     server: ScriptedServer, make_elector: MakeElector, lock: Path
 ) -> None:
     server.leader = "pod-a"
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_leader(PATIENCE)
     child = os.fork()
-    if child == 0:  # reads, comes alive, does not get the seat
+    if child == 0:  # reads, starts, does not get the lock
         try:
             elector.wait_until_known(PATIENCE)
             got_it = elector.wait_until_leader(1.2)
@@ -360,7 +361,62 @@ def test_a_fork_neither_shares_nor_drops_the_seat(
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     with Worker(server, lock) as other:
-        assert other.says() == "known"
+        assert other.next_line() == "known"
         assert elector.is_leader
         elector.stop()
-        assert other.says() == "elected"
+        assert other.next_line() == "elected"
+
+
+@pytest.mark.parametrize("timeout", [PATIENCE * 3, None])
+@pytest.mark.parametrize("where", ["on_elected", "while_leader"])
+def test_a_stop_by_user_code_does_not_wait_for_itself_and_leaves_the_lock_to_others(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    lock: Path,
+    where: str,
+    timeout: float | None,
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock)
+    stopped, go_on = threading.Event(), threading.Event()
+
+    def stop(_: object) -> None:
+        assert elector.stop(timeout)
+        stopped.set()
+        go_on.wait(PATIENCE)
+
+    getattr(elector, where)(stop)
+    elector.start()
+    assert stopped.wait(PATIENCE), "the stop waits for its own caller"
+    assert is_locked_for_others(lock), "user code is still running"
+    with Worker(server, lock) as other:
+        assert other.next_line() == "known"
+        go_on.set()
+        assert other.next_line() == "elected"
+
+
+def test_a_restart_by_a_callback_leaves_the_lock_to_others_at_the_next_stop(
+    server: ScriptedServer, make_elector: MakeElector, lock: Path
+) -> None:
+    """The thread that kept the lock for the first run ends with that run."""
+    server.leader = "pod-a"
+    elector = make_elector(scope="process", lock_path=lock)
+    restarted = threading.Event()
+
+    def restart() -> None:
+        if not restarted.is_set():
+            elector.stop(0)
+            elector.start()
+            restarted.set()
+
+    elector.on_elected(restart)
+    elector.start()
+    assert restarted.wait(PATIENCE)
+    assert elector.wait_until_leader(PATIENCE)
+    until(lambda: threads_named("elector-lock") == 1, "the first thread to end")
+    assert elector.stop()
+    assert not is_locked_for_others(lock)
+
+
+def threads_named(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
