@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from elector_thread._state import health as health_module
+from elector_thread._state.clock import is_held_here
 from elector_thread._state.health import (
     CallbackFailed,
     CallbackOverran,
@@ -98,7 +99,7 @@ def test_observers_are_called_after_the_counts_and_without_the_lock() -> None:
     calls: list[tuple[Event, int, bool]] = []
 
     def observe(event: Event) -> None:
-        calls.append((event, health.counts.answers, health._lock.locked()))
+        calls.append((event, health.counts.answers, is_held_here(health._lock)))
         if len(calls) == 1:
             health.record(GetFailed("meanwhile"))
 

@@ -34,7 +34,6 @@ def test_an_elector_is_alive_while_it_starts_again(
         go_on.set()
 
 
-@pytest.mark.xfail(strict=True, reason="a thread that was made but not started cannot be joined")
 def test_a_stop_while_the_thread_of_a_leader_task_starts(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

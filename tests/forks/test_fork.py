@@ -27,7 +27,7 @@ from elector_thread import (
     default,
     default_elector,
 )
-from elector_thread import elector as elector_module
+from elector_thread._runtime import process
 from elector_thread._runtime.runtime import Runtime
 from elector_thread._state.clock import now
 from elector_thread._state.store import Store
@@ -51,9 +51,8 @@ from .children import (
 LOCKS = {
     "Default._lock",
     "Health._lock",
-    "LeaderTask._lock",
+    "TaskRunner._lock",
     "Log._lock",
-    "Registry._lock",
     "Runtime._lock",
     "Store._lock",
     "_IdleConnections.mutex",
@@ -196,7 +195,7 @@ class TestTheChild:
         "end",
         [
             lambda elector: elector.stop(),
-            lambda elector: elector_module.step_down(1),  # as the interpreter's exit does
+            lambda elector: process.step_down(1),  # as the interpreter's exit does
             lambda elector: os.kill(os.getpid(), signal.SIGKILL),
         ],
         ids=["stops", "exits", "is killed"],

@@ -77,4 +77,4 @@ def test_a_burst_of_signals_that_stop_it_leaves_a_process_that_ends_by_itself() 
     with ScriptedServer("pod-a") as server:
         ended = run_python(BURST, server.get_url, server.sse_url, within=120.0)
     assert ended.exit_code == 0, ended.err
-    assert ended.out.endswith("done")
+    assert "done" in ended.out
