@@ -33,7 +33,7 @@ from .polling import until
 from .processes import run_python
 from .scripted import PATIENCE, ScriptedServer
 
-ROUNDS = 40
+ROUNDS = 20
 MOST_SECONDS = 20.0
 
 

@@ -14,7 +14,7 @@ __all__ = ["Worker", "wait_for_all"]
 class Worker:
     """A daemon thread that runs ``work``, and a flag that is set when it has ended.
 
-    `Thread.join` is no substitute: in order to end, a thread needs locks of `threading` that
+    `Thread.join` would not do: in order to end, a thread needs locks of `threading` that
     the main thread may hold while a signal handler waits for that end.
     """
 
