@@ -40,6 +40,9 @@ class Elector:
     request_timeout: seconds for one whole exchange, from connecting to the last byte (2).
     scope: ``"pod"``: every process of the leader's pod is leader. ``"process"``: exactly
         one process of that pod is.
+    verify: ``"none"``: believe the sidecar. ``"lease"``: also ask the Kubernetes API whether
+        the Lease names this pod, and be leader only while both do; needs the platform's
+        variables and the pod's service account.
     lock_path: the file that the pod's processes lock for ``scope="process"``. Default: one
         in the temporary folder, named after the user and the identity.
     when_unconfigured: what to do without any URL. ``"error"`` raises; ``"lead"`` and

@@ -22,4 +22,8 @@ class ElectorUnavailableError(ElectorError):
 
 
 class NotLeaderError(ElectorError):
-    """A function guarded with ``only_on_leader(raises=True)`` was called on a non-leader."""
+    """This process is not the leader (any more).
+
+    Raised by functions guarded with ``only_on_leader(raises=True)``, and by
+    `Leadership.check`.
+    """

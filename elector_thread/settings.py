@@ -13,15 +13,25 @@ import socket
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from string import ascii_letters, digits
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from ._urls import check_url, is_loopback, shown
 from .errors import ConfigurationError
 
-__all__ = ["DEFAULTS", "METHOD_SIGNATURE", "SIGNATURE", "Options", "Settings", "resolve", "shown"]
+__all__ = [
+    "DEFAULTS",
+    "METHOD_SIGNATURE",
+    "SIGNATURE",
+    "LeaseSettings",
+    "Options",
+    "Settings",
+    "resolve",
+    "shown",
+]
 
 Scope: TypeAlias = Literal["pod", "process"]
+Verify: TypeAlias = Literal["none", "lease"]
 WhenUnconfigured: TypeAlias = Literal["error", "lead", "follow"]
 
 
@@ -36,6 +46,7 @@ class Options(TypedDict, total=False):
     grace_period: float
     request_timeout: float
     scope: Scope
+    verify: Verify
     when_unconfigured: WhenUnconfigured
     lock_path: str | os.PathLike[str] | None
 
@@ -49,6 +60,7 @@ DEFAULTS: Final[Options] = {
     "grace_period": 45.0,
     "request_timeout": 2.0,
     "scope": "pod",
+    "verify": "none",
     "when_unconfigured": "error",
     "lock_path": None,
 }
@@ -68,7 +80,28 @@ METHOD_SIGNATURE = SIGNATURE.replace(
 )
 """How `help` shows a function, and a method, that takes `Options`."""
 
-_HOST_CHARACTERS = frozenset(ascii_letters + digits + "._-")
+
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""The folder in which Kubernetes mounts the token, the CA certificate and the namespace."""
+
+_LEASE_PATH = re.compile(
+    r"(?P<root>.*)/apis/coordination\.k8s\.io/v1/namespaces/(?P<namespace>[^/]+)/leases/[^/]+"
+)
+
+
+class LeaseSettings(NamedTuple):
+    """Where the Lease behind the election is, for ``verify="lease"``.
+
+    lease_url, pod_url: of the Lease, and of our own pod; None if there is no address for them.
+    service_account: the folder with ``token`` and ``ca.crt``; None if none is needed, because
+        the API is a local elector on this machine.
+    problem: what is missing, if anything is.
+    """
+
+    lease_url: str | None
+    pod_url: str | None
+    service_account: Path | None
+    problem: str | None = None
 
 
 class Settings(NamedTuple):
@@ -79,6 +112,7 @@ class Settings(NamedTuple):
     identity: the name that means this process, compared exactly.
     when_unconfigured: what to assume without a URL.
     lock_path: the pod's lock file (``scope="process"``), None for the default.
+    lease: for ``verify="lease"``, else None.
     """
 
     get_url: str | None
@@ -91,6 +125,7 @@ class Settings(NamedTuple):
     scope: str
     when_unconfigured: str
     lock_path: Path | None = None
+    lease: LeaseSettings | None = None
 
     def __repr__(self) -> str:
         return f"<Settings of {self.identity!r} at {self.where}>"  # no URL: credentials
@@ -136,22 +171,18 @@ def resolve(environ: Mapping[str, str] | None = None, /, **options: Unpack[Optio
         )
     if get_url is None:
         _check_unconfigured(unconfigured, env)
+    identity = _identity(given["identity"], env)
+    verifies = _choice("verify", given, env, get_args(Verify)) == "lease"
     return Settings(
-        get_url=None if get_url is None else _url(get_name, get_url),
-        sse_url=None if sse_url is None else _url(sse_name, sse_url),
-        identity=_identity(given["identity"], env),
+        get_url=None if get_url is None else check_url(get_name, get_url),
+        sse_url=None if sse_url is None else check_url(sse_name, sse_url),
+        identity=identity,
         scope=_choice("scope", given, env, get_args(Scope)),
         when_unconfigured=unconfigured,
         lock_path=_path("lock_path", given["lock_path"], env),
+        lease=_lease(identity, env) if verifies and get_url is not None else None,
         **numbers,
     )
-
-
-def shown(url: str) -> str:
-    """A URL for people: scheme, host, port and path; never user, password or query."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
 
 
 _NUMBERS = ("poll_interval", "reconcile_interval", "grace_period", "request_timeout")
@@ -284,49 +315,45 @@ def _check_unconfigured(choice: str, env: Mapping[str, str]) -> None:
         )
 
 
-def _url(name: str, value: object) -> str:
-    """A usable http(s) URL; its text is never shown, because it may hold credentials."""
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name}: expected a URL, got {type(value).__name__}")
-    wrong = _what_is_wrong_with(value)
-    if wrong:
-        raise ConfigurationError(f"{name}: expected a URL like http://localhost:4040/, but {wrong}")
-    return value
+def _lease(identity: str, env: Mapping[str, str]) -> LeaseSettings:
+    """Where the platform says the Lease is, or where ``ELECTOR_THREAD_LEASE_URL`` does."""
+    folder = Path(_from_env("service_account", env) or SERVICE_ACCOUNT)
+    url = _from_env("lease_url", env)
+    if url is None:
+        url, problem = _lease_url_from(folder, env)
+        if url is None:
+            return LeaseSettings(None, None, folder, problem)
+    match = _LEASE_PATH.fullmatch(check_url(_variable("lease_url"), url))
+    if match is None:
+        raise ConfigurationError(
+            f"{_variable('lease_url')}: expected a URL that ends in "
+            f"/apis/coordination.k8s.io/v1/namespaces/NAMESPACE/leases/NAME, got {shown(url)}"
+        )
+    if url.startswith("http:") and not is_loopback(url):
+        raise ConfigurationError(
+            f"{_variable('lease_url')}: expected an https:// URL, or http:// on this machine; "
+            f"got {shown(url)}"
+        )
+    pod = env.get("NAIS_POD_NAME", "").strip() or identity
+    pod_url = f"{match['root']}/api/v1/namespaces/{match['namespace']}/pods/{quote(pod, safe='')}"
+    return LeaseSettings(url, pod_url, folder if url.startswith("https:") else None)
 
 
-def _what_is_wrong_with(url: str) -> str | None:
-    if not url.isprintable() or " " in url or "\\" in url:
-        return "it contains spaces, backslashes or control characters"
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return "its host or port cannot be read"
-    if parts.scheme not in ("http", "https"):
-        return "it does not begin with http:// or https://"
-    if not host:
-        return "it has no host"
-    if not host.isascii():
-        return "its host has characters beyond ASCII; write an international name as xn--…"
-    if not _is_host(host, parts.netloc.rpartition("@")[2]):
-        return "its host is neither a name nor an IP address"
-    return "port 0 is invalid" if port == 0 else None
-
-
-def _is_host(host: str, authority: str) -> bool:
-    """Whether requests can send to it; it would refuse only much later, and show the URL."""
-    if "[" in authority:
-        return re.fullmatch(r"\[[^]]*\](:\d*)?", authority) is not None and _is_ipv6(host)
-    try:
-        name = host.encode("idna").decode()
-    except UnicodeError:
-        return False
-    return name[:1] not in ("", ".") and _HOST_CHARACTERS.issuperset(name)
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    except OSError:
-        return False
-    return True
+def _lease_url_from(folder: Path, env: Mapping[str, str]) -> tuple[str | None, str]:
+    """The Lease's URL by the platform's variables; None, and what is missing."""
+    host = env.get("KUBERNETES_SERVICE_HOST", "").strip()
+    port = env.get("KUBERNETES_SERVICE_PORT", "").strip()
+    name = env.get("NAIS_APP_NAME", "").strip()
+    if not host or not port:
+        return None, "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
+    if not name:
+        return None, "NAIS_APP_NAME is not set; it names the Lease"
+    namespace = env.get("NAIS_NAMESPACE", "").strip()
+    if not namespace:
+        try:
+            namespace = (folder / "namespace").read_text("utf-8").strip()
+        except (OSError, ValueError):
+            return None, f"NAIS_NAMESPACE is not set, and {folder / 'namespace'} cannot be read"
+    host = f"[{host}]" if ":" in host else host
+    path = f"namespaces/{quote(namespace, safe='')}/leases/{quote(name, safe='')}"
+    return f"https://{host}:{port}/apis/coordination.k8s.io/v1/{path}", ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
+from ..errors import NotLeaderError
 from .clock import CLOCK, Clock, Flag
 
 __all__ = ["Leadership"]
@@ -23,12 +24,16 @@ class Leadership:
                 do_one_round()
     """
 
-    __slots__ = ("_clock", "_over", "_until", "number", "since")
+    __slots__ = ("_clock", "_over", "_until", "fence", "number", "since")
 
     number: int
     """Counts this process's leaderships, from 1."""
     since: float
     """When it began, in seconds on the library's clock (not the wall clock)."""
+    fence: int | None
+    """A number that grows from term to term, for `elector_thread.fencing`; None without
+    ``verify="lease"``. Source: the ``resourceVersion`` of the Lease when this process first
+    read it in this term."""
 
     def __init__(
         self,
@@ -36,8 +41,10 @@ class Leadership:
         since: float,
         until: Callable[[int], float],
         clock: Clock = CLOCK,
+        fence: int | None = None,
     ) -> None:
         self.number = number
+        self.fence = fence
         self.since = since
         self._until = until  # until when leadership N holds; reads one attribute, no lock
         self._clock = clock
@@ -64,6 +71,11 @@ class Leadership:
                 return False
             left = min(until, give_up) - instant
             self._clock.wait(self._over, None if left == inf else left)
+
+    def check(self) -> None:
+        """Raise `NotLeaderError` once this leadership is over. Use it between two steps of work."""
+        if self.ended:
+            raise NotLeaderError(f"leadership {self.number} is over")
 
     def _end(self) -> None:
         """Wake every waiter. Called by the store after the leadership has ended."""

@@ -19,12 +19,15 @@ __all__ = [
     "Elected",
     "Input",
     "LeaderChange",
+    "LeaseRead",
+    "LeaseReading",
     "LockHeld",
     "Snapshot",
     "State",
     "Status",
     "Stopped",
     "Tick",
+    "Verification",
 ]
 
 
@@ -49,6 +52,21 @@ class LeaderChange(NamedTuple):
 # --- what the state machine remembers ------------------------------------------------
 
 
+class LeaseReading(NamedTuple):
+    """What the Lease said when it was read.
+
+    at: when it was asked. holder: the name in it, None if there is no Lease.
+    uid: identifies its term. fence: the term's number, which grows from term to term.
+    ours: whether it names exactly this pod, by name and by UID.
+    """
+
+    at: float
+    holder: str | None = None
+    uid: str | None = None
+    fence: int | None = None
+    ours: bool = False
+
+
 class Snapshot:
     """All that is known at one moment; replaced as a whole, never changed.
 
@@ -57,11 +75,15 @@ class Snapshot:
     leader: the newest leader; kept after the grace period ran out, so that hearing
         the same leader again changes nothing.
     confirmed_at: the earliest instant from which the newest confirmation can stem.
-    known_until: until when that confirmation holds (``-inf``: it does not).
+    known_until: until when ``leader`` is known (``-inf``: it is not).
     lead_until: ``known_until`` while this process is the leader, else ``-inf``.
     number: how many leaderships there have been; the current one's number while leading.
     needs_lock: whether leading also takes the pod's lock (``scope="process"``).
     holds_lock: whether this process holds that lock; always True if it needs none.
+    needs_lease: whether leading also takes a Lease that names this pod (``verify="lease"``).
+    named: the newest leader by the sidecar's word; named_until: until when that word holds;
+        named_since: when it was first taken in, without another in between.
+    reading: the newest reading of the Lease that still holds.
 
     Frozen for type checkers. A plain class with slots, because one is made between each
     event and `Elector.is_leader`: a frozen dataclass is slower to make, a named tuple
@@ -76,8 +98,13 @@ class Snapshot:
         "known_until",
         "lead_until",
         "leader",
+        "named",
+        "named_since",
+        "named_until",
+        "needs_lease",
         "needs_lock",
         "number",
+        "reading",
     )
 
     def __init__(
@@ -91,6 +118,11 @@ class Snapshot:
         number: int = 0,
         needs_lock: bool = False,
         holds_lock: bool = True,
+        needs_lease: bool = False,
+        named: str | None = None,
+        named_until: float = -inf,
+        named_since: float = -inf,
+        reading: LeaseReading | None = None,
     ) -> None:
         self.identity: Final = identity
         self.grace: Final = grace
@@ -101,6 +133,16 @@ class Snapshot:
         self.number: Final = number
         self.needs_lock: Final = needs_lock
         self.holds_lock: Final = holds_lock
+        self.needs_lease: Final = needs_lease
+        self.named: Final = named
+        self.named_until: Final = named_until
+        self.named_since: Final = named_since
+        self.reading: Final = reading
+
+    @property
+    def fence(self) -> int | None:
+        """The fencing token of the current leadership."""
+        return None if self.reading is None else self.reading.fence
 
 
 # --- what can happen to it -----------------------------------------------------------
@@ -136,13 +178,20 @@ class LockHeld(NamedTuple):
     now: float
 
 
+class LeaseRead(NamedTuple):
+    """The Lease was read (``verify="lease"``)."""
+
+    reading: LeaseReading
+    now: float
+
+
 class Stopped(NamedTuple):
     """The elector was stopped: nothing is known any more."""
 
     now: float
 
 
-Input: TypeAlias = Confirmation | Tick | LockHeld | Stopped
+Input: TypeAlias = Confirmation | Tick | LockHeld | LeaseRead | Stopped
 
 
 # --- what follows from it ------------------------------------------------------------
@@ -188,6 +237,20 @@ class Counts(NamedTuple):
     overruns: int = 0
 
 
+class Verification(NamedTuple):
+    """What ``verify="lease"`` last found.
+
+    holder: whom the Lease names, None if it names no pod or was never read.
+    ours: whether that is exactly this pod. age: seconds since it was asked, None if never.
+    problem: why the newest reading failed, or what contradicts the sidecar; else None.
+    """
+
+    holder: str | None
+    ours: bool
+    age: float | None
+    problem: str | None
+
+
 class Status(NamedTuple):
     """One consistent view of an elector, for people, logs and health endpoints.
 
@@ -204,6 +267,7 @@ class Status(NamedTuple):
     last_error: the newest problem in one line, None if there has been none.
     scope: ``"pod"`` or ``"process"``; holds_lock: whether this process holds the
         pod's lock (None with scope ``"pod"``).
+    verification: a `Verification`, None with ``verify="none"``.
     alive: False when a thread of the library has died, when the poll thread is stuck, or
         when a callback has delayed the announcement of a leadership's end for longer than
         the grace period. For liveness probes; says nothing about leading.
@@ -222,6 +286,7 @@ class Status(NamedTuple):
     last_error: str | None
     scope: str
     holds_lock: bool | None
+    verification: Verification | None
     alive: bool
     counts: Counts
 
@@ -230,5 +295,6 @@ class Status(NamedTuple):
         return {
             **self._asdict(),
             "state": self.state.value,
+            "verification": None if self.verification is None else self.verification._asdict(),
             "counts": self.counts._asdict(),
         }

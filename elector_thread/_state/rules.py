@@ -7,6 +7,7 @@ No clock, no I/O, no threads: instants come in with the inputs. The caller of
 from __future__ import annotations
 
 from math import inf
+from typing import NamedTuple
 
 from .model import (
     Change,
@@ -15,6 +16,8 @@ from .model import (
     Elected,
     Input,
     LeaderChange,
+    LeaseRead,
+    LeaseReading,
     LockHeld,
     Snapshot,
     State,
@@ -33,17 +36,16 @@ def advance(snapshot: Snapshot, given: Input) -> tuple[Snapshot, tuple[Change, .
     current = snapshot
     expiry: tuple[Change, ...] = ()
     if given.now >= deadline(snapshot):
-        current, expiry = _settle(
-            snapshot, snapshot.leader, snapshot.confirmed_at, -inf, snapshot.holds_lock
-        )
+        current, expiry = _expire(snapshot, given.now)
     if isinstance(given, Confirmation):
         current, changes = _confirm(current, given)
+    elif isinstance(given, LeaseRead):
+        current, changes = _verify(current, given)
     elif isinstance(given, LockHeld):
-        current, changes = _settle(
-            current, current.leader, current.confirmed_at, current.known_until, given.held
-        )
+        current, changes = _settle(current, _basis(current)._replace(holds_lock=given.held))
     elif isinstance(given, Stopped):
-        current, changes = _settle(current, None, -inf, -inf, not current.needs_lock)
+        changes = (Demoted(current.number),) if current.lead_until > -inf else ()
+        current = unknowing(current)
     else:
         return current, expiry
     return current, expiry + changes
@@ -68,17 +70,61 @@ def deadline(snapshot: Snapshot) -> float:
 
 def unknowing(snapshot: Snapshot) -> Snapshot:
     """The same elector's snapshot with nothing known and no lock held."""
-    return _settle(snapshot, None, -inf, -inf, not snapshot.needs_lock)[0]
+    return Snapshot(
+        snapshot.identity,
+        snapshot.grace,
+        number=snapshot.number,
+        needs_lock=snapshot.needs_lock,
+        holds_lock=not snapshot.needs_lock,
+        needs_lease=snapshot.needs_lease,
+    )
+
+
+class _Basis(NamedTuple):
+    """What a snapshot is derived from: the newest facts."""
+
+    named: str | None
+    confirmed_at: float
+    named_until: float
+    named_since: float
+    reading: LeaseReading | None
+    holds_lock: bool
+
+
+def _basis(snapshot: Snapshot) -> _Basis:
+    return _Basis(
+        snapshot.named,
+        snapshot.confirmed_at,
+        snapshot.named_until,
+        snapshot.named_since,
+        snapshot.reading,
+        snapshot.holds_lock,
+    )
+
+
+def _expire(snapshot: Snapshot, now: float) -> tuple[Snapshot, tuple[Change, ...]]:
+    """Drop what is older than the grace period."""
+    basis = _basis(snapshot)
+    if now >= snapshot.named_until:
+        basis = basis._replace(named_until=-inf)
+    if snapshot.reading is not None and now >= snapshot.reading.at + snapshot.grace:
+        basis = basis._replace(reading=None)
+    return _settle(snapshot, basis)
 
 
 def _confirm(snapshot: Snapshot, given: Confirmation) -> tuple[Snapshot, tuple[Change, ...]]:
     if _is_outdated(snapshot, given):
         return snapshot, ()
-    previous, leader, at = snapshot.leader, given.leader, given.at
-    confirmed, changes = _settle(snapshot, leader, at, at + snapshot.grace, snapshot.holds_lock)
-    if leader is None or leader == previous:
-        return confirmed, changes
-    return confirmed, (*changes, LeaderChange(previous, leader))
+    goes_on = given.leader == snapshot.named and given.now < snapshot.named_until
+    basis = _Basis(
+        given.leader,
+        given.at,
+        given.at + snapshot.grace,
+        snapshot.named_since if goes_on else given.now,
+        snapshot.reading,
+        snapshot.holds_lock,
+    )
+    return _settle(snapshot, basis)
 
 
 def _is_outdated(snapshot: Snapshot, given: Confirmation) -> bool:
@@ -88,23 +134,64 @@ def _is_outdated(snapshot: Snapshot, given: Confirmation) -> bool:
     return given.at == snapshot.confirmed_at and not given.pushed
 
 
-def _settle(
-    before: Snapshot, leader: str | None, confirmed_at: float, known_until: float, holds_lock: bool
-) -> tuple[Snapshot, tuple[Change, ...]]:
-    """The snapshot that follows, and whether a leadership of ours begins or ends with it."""
+def _verify(snapshot: Snapshot, given: LeaseRead) -> tuple[Snapshot, tuple[Change, ...]]:
+    newest, reading = snapshot.reading, given.reading
+    if reading.at + snapshot.grace <= given.now or (newest is not None and reading.at < newest.at):
+        return snapshot, ()
+    return _settle(snapshot, _basis(snapshot)._replace(reading=reading))
+
+
+def _known(before: Snapshot, basis: _Basis) -> tuple[str | None, float]:
+    """The leader, and until when it is known.
+
+    Where the sidecar names this pod and a Lease is needed, the Lease decides, if it was asked
+    after the sidecar's present word began: an older reading may be of an earlier leadership.
+    """
+    if basis.named != before.identity or not before.needs_lease:
+        return basis.named, basis.named_until
+    reading = basis.reading
+    if reading is None or reading.at < basis.named_since:
+        return before.leader, -inf
+    until = reading.at + before.grace
+    if reading.ours:
+        return before.identity, min(until, basis.named_until)
+    if reading.holder is None or reading.holder == before.identity:  # or another pod of our name
+        return before.leader, -inf
+    return reading.holder, until
+
+
+def _settle(before: Snapshot, basis: _Basis) -> tuple[Snapshot, tuple[Change, ...]]:
+    """The snapshot that follows from ``basis``, and what changed by it."""
+    leader, known_until = _known(before, basis)
     led = before.lead_until > -inf
-    leads = leader == before.identity and holds_lock and known_until > -inf
+    leads = leader == before.identity and basis.holds_lock and known_until > -inf
+    renewed = led and leads and _term(before.reading) != _term(basis.reading)
+    begins = leads and (renewed or not led)
     after = Snapshot(
         before.identity,
         before.grace,
         leader,
-        confirmed_at,
+        basis.confirmed_at,
         known_until,
         known_until if leads else -inf,
-        before.number + 1 if leads and not led else before.number,
+        before.number + 1 if begins else before.number,
         before.needs_lock,
-        holds_lock,
+        basis.holds_lock,
+        before.needs_lease,
+        basis.named,
+        basis.named_until,
+        basis.named_since,
+        basis.reading,
     )
-    if leads == led:
-        return after, ()
-    return after, (Elected(after.number) if leads else Demoted(after.number),)
+    changes: tuple[Change, ...] = ()
+    if led and (renewed or not leads):
+        changes += (Demoted(before.number),)
+    if begins:
+        changes += (Elected(after.number),)
+    if leader is not None and leader != before.leader:
+        changes += (LeaderChange(before.leader, leader),)
+    return after, changes
+
+
+def _term(reading: LeaseReading | None) -> str | None:
+    return None if reading is None else reading.uid

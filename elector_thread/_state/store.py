@@ -15,7 +15,17 @@ from math import inf
 
 from .clock import CLOCK, Clock, Flag
 from .leadership import Leadership
-from .model import Confirmation, Input, LeaderChange, LockHeld, Snapshot, Stopped, Tick
+from .model import (
+    Confirmation,
+    Input,
+    LeaderChange,
+    LeaseRead,
+    LeaseReading,
+    LockHeld,
+    Snapshot,
+    Stopped,
+    Tick,
+)
 from .rules import advance, unknowing
 
 __all__ = ["Store"]
@@ -78,6 +88,12 @@ class Store:
         with self._lock:
             if not self.closed:
                 self._take(LockHeld(held, self.now()))
+
+    def verify(self, reading: LeaseReading) -> None:
+        """The Lease was read; see `LeaseReading`."""
+        with self._lock:
+            if not self.closed:
+                self._take(LeaseRead(reading, self.now()))
 
     def close(self) -> None:
         """Nothing is known any more, for good: later confirmations count for nothing."""
@@ -168,7 +184,9 @@ class Store:
         if old is not None and self.lead_until(old.number) == -inf:
             old._end()
         if after.lead_until > -inf and (old is None or old.number != after.number):
-            self.leadership = Leadership(after.number, self.now(), self.lead_until, self.clock)
+            self.leadership = Leadership(
+                after.number, self.now(), self.lead_until, self.clock, after.fence
+            )
 
     def _keep(self, change: LeaderChange) -> None:
         if len(self._pending) >= MAX_PENDING_CHANGES:

@@ -22,9 +22,10 @@ from .._sidecar.calls import SidecarClient
 from .._sidecar.events import Malformed, parse_leader
 from .._sidecar.failures import ExchangeFailed, NoStream
 from .._state.clock import now
+from .._urls import shown
 from ..integrations._environment import configured_workers, proxy_for, running_workers
 from ..local.output import has_colours
-from ..settings import Settings, resolve, shown
+from ..settings import Settings, resolve
 from .terminal import one_line, print_line
 
 __all__ = ["Finding", "doctor"]
