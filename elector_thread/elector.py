@@ -11,7 +11,7 @@ from ._runtime import forks, process
 from ._runtime.phases import DORMANT, Phase
 from ._runtime.runtime import Runtime
 from ._state.clock import WHICH, read_clock
-from ._state.model import Snapshot, State, Status
+from ._state.model import Snapshot, State, Status, Verification
 from ._state.rules import leader_at, state_at
 from .guard import Guard
 from .settings import METHOD_SIGNATURE, Options, resolve
@@ -172,6 +172,7 @@ class Elector:
             last_error=health.last_error,
             scope=settings.scope,
             holds_lock=snapshot.holds_lock if snapshot.needs_lock else None,
+            verification=_verification(snapshot, instant, health.lease_problem),
             alive=runtime.alive,
             counts=health.counts._replace(
                 elected=snapshot.number, demoted=snapshot.number - is_leader
@@ -329,6 +330,15 @@ class Elector:
         runtime = self._runtime
         state = state_at(runtime.store.snapshot, runtime.store.now()).name
         return f"<Elector {self.identity!r} {state} at {runtime.settings.where}>"
+
+
+def _verification(snapshot: Snapshot, instant: float, problem: str | None) -> Verification | None:
+    if not snapshot.needs_lease:
+        return None
+    reading = snapshot.reading
+    if reading is None:
+        return Verification(None, False, None, problem)
+    return Verification(reading.holder, reading.ours, instant - reading.at, problem)
 
 
 # so that `help` shows every setting with its default

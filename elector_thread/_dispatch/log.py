@@ -20,9 +20,12 @@ from .._state.health import (
     Event,
     EventRead,
     EventUnreadable,
+    FenceMissing,
     GetAnswered,
     GetFailed,
     LeadershipAnnounced,
+    LeaseAnswered,
+    LeaseFailed,
     StreamEnded,
     UnexpectedError,
 )
@@ -87,6 +90,9 @@ class Log:
         self._lock = RLock()
         self._get = _Outage()
         self._stream = _Outage()
+        self._lease = _Outage()
+        self._contradiction: str | None = None  # the one that was logged last
+        self._fence_missing = False
         self._unreadable_at = -inf
         self._unexpected: set[str] = set()
         self._writers: dict[type[Event], Callable[[Any], None]] = {
@@ -95,6 +101,9 @@ class Log:
             StreamEnded: self._stream_ended,
             EventRead: self._event_read,
             EventUnreadable: self._event_unreadable,
+            LeaseAnswered: self._lease_answered,
+            LeaseFailed: self._lease_failed,
+            FenceMissing: self._no_fence,
             LeadershipAnnounced: _leadership_announced,
             CallbackFailed: _callback_failed,
             CallbackOverran: _callback_overran,
@@ -172,6 +181,37 @@ class Log:
             self._unreadable_at = instant
         if first:
             _write(logging.WARNING, "unreadable event from the elector: %s; ignored", event.reason)
+
+    def _lease_answered(self, event: LeaseAnswered) -> None:
+        with self._lock:
+            lasted = self._lease.end()
+            first, self._contradiction = event.problem != self._contradiction, event.problem
+        if lasted is not None:
+            _write(logging.INFO, "the Lease can be read again, after %.1f s", lasted)
+        if first and event.problem is not None:
+            _write(logging.WARNING, "%s; not the leader until a Lease names it", event.problem)
+
+    def _lease_failed(self, event: LeaseFailed) -> None:
+        with self._lock:
+            self._lease.fail()
+            first, self._lease.logged = not self._lease.logged, True
+        if first and event.permanent:
+            _write(logging.ERROR, "cannot verify leadership, so cannot lead: %s", event.reason)
+        elif first:
+            _write(
+                logging.WARNING,
+                "cannot read the Lease: %s; retrying; leadership expires after the grace period",
+                event.reason,
+            )
+
+    def _no_fence(self, _: FenceMissing) -> None:
+        with self._lock:
+            first, self._fence_missing = not self._fence_missing, True
+        if first:
+            _write(
+                logging.WARNING,
+                "the Lease's resourceVersion is not a decimal number; leadership.fence is None",
+            )
 
     def _unexpected_error(self, event: UnexpectedError) -> None:
         kind = type(event.error).__name__

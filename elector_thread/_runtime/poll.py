@@ -1,10 +1,14 @@
-"""The poll thread: asks by GET, the truth that the stream is checked against."""
+"""The poll thread: asks by GET, the truth that the stream is checked against.
+
+With ``verify="lease"`` it reads the Lease as well.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from contextlib import suppress
+from math import inf
 
 from .._sidecar.calls import Answer, SidecarClient
 from .._sidecar.failures import ExchangeFailed
@@ -12,6 +16,7 @@ from .._state.clock import Flag, now
 from .._state.health import GetAnswered, GetFailed, Health, UnexpectedError
 from .._state.store import Store
 from ..settings import Settings
+from .verifier import Verifier
 
 __all__ = ["AnswerRequest", "Poll", "take_answer"]
 
@@ -38,31 +43,54 @@ class Poll:
     """
 
     def __init__(
-        self, settings: Settings, client: SidecarClient, store: Store, health: Health
+        self,
+        settings: Settings,
+        client: SidecarClient,
+        verifier: Verifier | None,
+        store: Store,
+        health: Health,
     ) -> None:
         self._settings = settings
         self._client = client
+        self._verifier = verifier
         self._store = store
         self._health = health
         self._requests: deque[AnswerRequest] = deque()
         self._flag = Flag()
         self._failing = False
         self._news = 0  # as of the newest GET
+        self._asked_at = -inf
+        self._due = -inf  # when to ask next, without news
 
     def run(self) -> None:
-        """Ask, pause, and again, until the store is closed."""
+        """Ask, verify, pause, and again, until the store is closed."""
         with self._store.waking(self._flag, by_news=True):
             while not self._store.closed:
-                requests = self._take_requests()
-                asked_at = now()
-                self._news = self._store.news
-                self._health.poll_due = asked_at + 4 * self._settings.request_timeout
-                failure = self._ask()
-                self._health.check_overrun(self._settings.poll_interval)
-                _answer(requests, None if failure is None else str(failure))
-                self._wait(asked_at, self._pause(failure))
+                self._round()
+                self._wait()
         self._client.close()
+        if self._verifier is not None:
+            self._verifier.close()
         _answer(self._take_requests(), "stopped meanwhile")
+
+    def _round(self) -> None:
+        """Do what is due."""
+        requests = self._take_requests()
+        self._verify(at_once=False)  # an event may have named us: do not make it wait for a GET
+        failure: ExchangeFailed | None = None
+        if requests or now() >= self._next_get():
+            self._asked_at = now()
+            self._news = self._store.news
+            self._health.poll_due = self._asked_at + 4 * self._settings.request_timeout
+            failure = self._ask()
+            self._due = now() + self._pause(failure)
+            self._verify(at_once=bool(requests))
+        self._health.check_overrun(self._settings.poll_interval)
+        _answer(requests, None if failure is None else str(failure))
+
+    def _verify(self, *, at_once: bool) -> None:
+        if self._verifier is not None and (at_once or now() >= self._verifier.due()):
+            self._verifier.verify()
 
     def ask(self) -> AnswerRequest:
         """Ask at once, whatever the pause; for any thread."""
@@ -110,12 +138,18 @@ class Poll:
         longest = max(settings.poll_interval, settings.reconcile_interval)
         return min(max(settings.poll_interval, asked_to_wait), longest)
 
-    def _wait(self, asked_at: float, pause: float) -> None:
-        """Wait for the end of the pause, for a request, or for news."""
-        due = now() + pause
+    def _next_get(self) -> float:
+        """When to ask next: at the end of the pause, or a second after the last GET for news."""
+        if self._news == self._store.news:
+            return self._due
+        return min(self._due, self._asked_at + LEAST_PAUSE)
+
+    def _wait(self) -> None:
+        """Wait until something is due, or requested."""
         while not self._store.closed and not self._requests:
-            if self._news != self._store.news:
-                due = min(due, asked_at + LEAST_PAUSE)
+            due = self._next_get()
+            if self._verifier is not None:
+                due = min(due, self._verifier.due())
             self._health.poll_due = due
             left = due - now()
             if left <= 0:

@@ -18,18 +18,20 @@ from .._dispatch.registry import Registry
 from .._dispatch.worker import Worker, wait_for_all
 from .._sidecar.calls import SidecarClient
 from .._sidecar.failures import ExchangeFailed
+from .._sidecar.lease import LeaseClient
 from .._state.clock import CLOCK, Clock, is_held_here, now
-from .._state.health import GetAnswered, GetFailed, Health
+from .._state.health import GetAnswered, GetFailed, Health, LeaseFailed
 from .._state.model import Snapshot, State
 from .._state.rules import state_at, unknowing
 from .._state.store import Store
 from ..errors import ConfigurationError, ElectorUnavailableError
-from ..settings import Settings
+from ..settings import LeaseSettings, Settings
 from . import forks
 from .phases import Phase, Trigger, next_phase
 from .podlock import LockKeeper, open_lock
 from .poll import Poll, take_answer
 from .stream import Stream
+from .verifier import Verifier
 
 __all__ = ["Runtime", "end_all"]
 
@@ -67,7 +69,13 @@ class Runtime:
         grace = settings.grace_period if settings.configured else inf
         needs_lock = settings.scope == "process"
         self.store = Store(
-            Snapshot(settings.identity, grace, needs_lock=needs_lock, holds_lock=not needs_lock),
+            Snapshot(
+                settings.identity,
+                grace,
+                needs_lock=needs_lock,
+                holds_lock=not needs_lock,
+                needs_lease=settings.lease is not None,
+            ),
             clock,
         )
         self._lock = threading.RLock()
@@ -77,8 +85,11 @@ class Runtime:
         self._lock_worker: Worker | None = None
         self._dispatcher: Dispatcher | None = None
         self._client: SidecarClient | None = None
+        self._lease_client: LeaseClient | None = None
         self._poll: Poll | None = None
-        self._asking: set[SidecarClient] = set()  # of `refresh` while no poll thread runs
+        self._asking: set[SidecarClient | LeaseClient] = (
+            set()
+        )  # of `refresh` while no poll thread runs
 
     # --- phases --------------------------------------------------------------------------
 
@@ -138,7 +149,7 @@ class Runtime:
         store = self.store
         if state_at(store.snapshot, store.now()) is not State.UNKNOWN:
             return False
-        return self.phase is not Phase.RUNNING or store.snapshot.confirmed_at == -inf
+        return self.phase is not Phase.RUNNING or store.snapshot.leader is None
 
     def stop(self, timeout: float | None) -> bool:
         """Step down, and wait for user code to end; see `Elector.stop`."""
@@ -151,9 +162,8 @@ class Runtime:
             old = self.store
             old.close()
             self.store = Store(unknowing(old.snapshot), old.clock)
-            for client in (self._client, *list(self._asking)):
-                if client is not None:
-                    client.cancel()
+            for client in self._clients():
+                client.cancel()
         working = self._working(self._dispatch_worker)
         if self._lock_worker is not None and not any(worker.is_current for worker in working):
             working.append(self._lock_worker)  # it waits for the others, so not for it from them
@@ -165,15 +175,19 @@ class Runtime:
         Every leadership of the parent is over here, also for those who hold its token.
         """
         self.store.void()
-        for client in (self._client, *list(self._asking)):
-            if client is not None:
-                client.abandon()
+        for client in self._clients():
+            client.abandon()
         phase = next_phase(self.phase, Trigger.FORK)
         return Runtime(self.settings, self.registry, phase, self.store.clock)
 
     def is_patched_since(self) -> bool:
         """Whether gevent has replaced threading since our locks were made, and nothing runs."""
         return self.phase is not Phase.RUNNING and type(self._lock) is not type(threading.RLock())
+
+    def _clients(self) -> list[SidecarClient | LeaseClient]:
+        """Everything of ours that may hold a connection."""
+        own = (self._client, self._lease_client)
+        return [*list(self._asking), *(client for client in own if client is not None)]
 
     def _enter(self, trigger: Trigger) -> Store:
         """Change the phase and make what it needs, in one step; the store of that phase."""
@@ -222,7 +236,7 @@ class Runtime:
         bodies: list[tuple[str, _Body]] = []
         if settings.configured:
             self._client = client = SidecarClient(settings)
-            self._poll = Poll(settings, client, store, self.health)
+            self._poll = Poll(settings, client, self._make_verifier(store), store, self.health)
             bodies.append(("poll", self._poll))
             if settings.sse_url is not None:
                 bodies.append(("stream", Stream(client, store, self.health)))
@@ -240,6 +254,17 @@ class Runtime:
         finally:
             if claim is not None and self._lock_worker is None:
                 claim.release()
+
+    def _make_verifier(self, store: Store) -> Verifier | None:
+        """For ``verify="lease"``; says at once what makes it impossible."""
+        if self.settings.lease is None:
+            return None
+        settings = self.settings
+        client = LeaseClient(self.settings.lease, settings.identity, settings.request_timeout)
+        self._lease_client = client
+        if problem := client.problem():
+            self.health.record(LeaseFailed(problem, permanent=True))
+        return Verifier(settings, client, store, self.health)
 
     def _forget_earlier_run(self) -> None:
         """Before the phase changes: `alive` must not judge this run by an earlier one's threads."""
@@ -321,7 +346,20 @@ class Runtime:
         with self._lock:  # so that a stop in a signal handler knows what it interrupts
             take_answer(answer, store)
         self.health.record(GetAnswered())
+        if self.settings.lease is not None:
+            self._verify_once(self.settings.lease, store)
         return None
+
+    def _verify_once(self, lease: LeaseSettings, store: Store) -> None:
+        """Read the Lease on a connection of our own, if the sidecar names us."""
+        client = LeaseClient(lease, self.settings.identity, self.settings.request_timeout)
+        self._asking.add(client)
+        verifier = Verifier(self.settings, client, store, self.health)
+        try:
+            verifier.verify()
+        finally:
+            self._asking.discard(client)
+            verifier.close()
 
 
 def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:

@@ -14,7 +14,13 @@ from http.client import IncompleteRead
 from .events import Malformed
 from .transport import LimitReached
 
-__all__ = ["ConnectionDropped", "ExchangeFailed", "NoStream", "failure_from"]
+__all__ = [
+    "ConnectionDropped",
+    "ExchangeFailed",
+    "NoStream",
+    "UntrustedCertificate",
+    "failure_from",
+]
 
 
 class ExchangeFailed(Exception):
@@ -32,12 +38,21 @@ class NoStream(ExchangeFailed):
     """Something answers at the stream's address, but not with an event stream."""
 
 
+class UntrustedCertificate(ExchangeFailed):
+    """The other end's certificate could not be verified."""
+
+
 class ConnectionDropped(ExchangeFailed):
     """The connection was lost before an answer came."""
 
 
 _WORDS: tuple[tuple[type[BaseException], type[ExchangeFailed], str], ...] = (
     (IncompleteRead, ExchangeFailed, "cut short by the other end"),
+    (
+        ssl.SSLCertVerificationError,
+        UntrustedCertificate,
+        "TLS failed: certificate_verify_failed",
+    ),
     (TimeoutError, ExchangeFailed, "no complete answer in time"),
     (ConnectionRefusedError, ExchangeFailed, "connection refused"),
     (ConnectionError, ConnectionDropped, "connection lost"),

@@ -14,12 +14,14 @@ import io
 import logging
 import queue
 import socket
+import ssl
 import threading
 from base64 import b64encode
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from http.client import HTTPResponse
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -30,6 +32,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.util.ssl_ import create_urllib3_context
 
 from .._version import __version__
 from .failures import ExchangeFailed, failure_from
@@ -148,9 +151,13 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._tls = _tls_context()
         self._pool: HTTPConnectionPool | None = None
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
@@ -173,7 +180,7 @@ class HttpClient:
     `cancel` and `note_if_empty` may be called by any thread.
     """
 
-    def __init__(self, url: str, accept: str, timeout: float) -> None:
+    def __init__(self, url: str, accept: str, timeout: float, ca_file: Path | None = None) -> None:
         _silence_urllib3()
         self.transport = Transport()
         self.reused = False  # the connection has answered before, and may be closed by now
@@ -182,14 +189,29 @@ class HttpClient:
         bare, credentials = _split(url)
         headers = {**_headers(accept), **credentials}
         self._request = requests.Request("GET", bare, headers=headers).prepare()
+        self._verify: bool | str = True if ca_file is None else str(ca_file)
 
-    def get(self) -> Exchange:
-        """Send the request and wait for the headers. Raises `ExchangeFailed`."""
-        self.transport.begin(self._timeout)
+    def get(
+        self, url: str | None = None, headers: Mapping[str, str] = {}, timeout: float | None = None
+    ) -> Exchange:
+        """Send the request and wait for the headers. Raises `ExchangeFailed`.
+
+        url, headers: for this request, another URL on the same server and more headers.
+        timeout: seconds for the whole exchange instead of the usual ones.
+        """
+        timeout = self._timeout if timeout is None else timeout
+        request = self._request
+        if url is not None or headers:
+            request = request.copy()
+            request.url = url or request.url
+            request.headers.update(headers)
+        self.transport.begin(timeout)
         failure: ExchangeFailed
         _exchanging.now = True
         try:
-            response = self._adapter.send(self._request, stream=True, timeout=self._timeout)
+            response = self._adapter.send(
+                request, stream=True, timeout=timeout, verify=self._verify
+            )
             return Exchange(response, self)
         except ERRORS as error:
             failure = failure_from(error)
@@ -274,6 +296,16 @@ class Exchange:
             self._client.reused = True
         else:
             self.close()
+
+
+def _tls_context() -> ssl.SSLContext:
+    """urllib3's own, but for a flag that Python 3.13 added.
+
+    VERIFY_X509_STRICT refuses the CA certificates of many real clusters (urllib3#3614).
+    """
+    context = create_urllib3_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def _split(url: str) -> tuple[str, dict[str, str]]:

@@ -19,10 +19,13 @@ __all__ = [
     "Event",
     "EventRead",
     "EventUnreadable",
+    "FenceMissing",
     "GetAnswered",
     "GetFailed",
     "Health",
     "LeadershipAnnounced",
+    "LeaseAnswered",
+    "LeaseFailed",
     "Observer",
     "StreamEnded",
     "StreamOpened",
@@ -62,6 +65,23 @@ class EventUnreadable(NamedTuple):
     reason: str
 
 
+class LeaseAnswered(NamedTuple):
+    """The Lease was read. problem: how it contradicts the sidecar, which names this pod."""
+
+    problem: str | None
+
+
+class LeaseFailed(NamedTuple):
+    """The Lease could not be read. permanent: until someone changes the set-up."""
+
+    reason: str
+    permanent: bool
+
+
+class FenceMissing(NamedTuple):
+    """The Lease's resourceVersion is not a decimal number, so it yields no fencing token."""
+
+
 class LeadershipAnnounced(NamedTuple):
     """The beginning or the end of leadership ``number`` is about to be announced."""
 
@@ -98,6 +118,9 @@ Event: TypeAlias = (
     | StreamEnded
     | EventRead
     | EventUnreadable
+    | LeaseAnswered
+    | LeaseFailed
+    | FenceMissing
     | LeadershipAnnounced
     | CallbackFailed
     | CallbackOverran
@@ -134,6 +157,7 @@ class Health:
         self._log = log
         self.counts = Counts()
         self.last_error: str | None = None
+        self.lease_problem: str | None = None  # of the newest reading; written by the poll thread
         self.running: tuple[str, float] | None = None  # the callback under way, and since when
         self._overrun: tuple[str, float] | None = None
         self.poll_due = inf  # when the poll thread will have asked again
@@ -146,6 +170,10 @@ class Health:
                 self.counts = self.counts._replace(**{field: getattr(self.counts, field) + 1})
             if problem is not None:
                 self.last_error = problem
+            if isinstance(event, LeaseAnswered):
+                self.lease_problem = event.problem
+            elif isinstance(event, LeaseFailed):
+                self.lease_problem = event.reason
         self._log(event)
         for observer in observers:
             observer(event)
@@ -167,7 +195,7 @@ class Health:
 
 def _problem(event: Event) -> str | None:
     """The line that a status shows as the newest problem."""
-    if isinstance(event, GetFailed | StreamEnded | EventUnreadable):
+    if isinstance(event, GetFailed | StreamEnded | EventUnreadable | LeaseFailed):
         return event.reason
     if isinstance(event, CallbackFailed):
         return f"{event.name} raised {type(event.error).__name__}"
