@@ -23,10 +23,10 @@ from elector_thread import (
     default_elector,
     only_on_leader,
 )
+from elector_thread._runtime.process import electors
 from elector_thread._runtime.runtime import Runtime
 from elector_thread._state.clock import Flag, now
 from elector_thread._state.store import Store
-from elector_thread.elector import electors
 
 from .conftest import MakeElector
 from .polling import until
