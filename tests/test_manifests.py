@@ -283,7 +283,9 @@ def test_the_application_gets_only_variables_that_the_library_reads() -> None:
     given = environment(application())
     recorded = Recorded({**CLUSTER, **given})
     settings = resolve(recorded)
-    assert settings.verify == "lease"
+    assert settings.lease is not None
+    assert settings.lease.lease_url == f"https://10.96.0.1:443{LEASE_PATH}"
+    assert settings.lease.pod_url == f"https://10.96.0.1:443{POD_PATH}"
     assert settings.get_url == given["ELECTOR_GET_URL"]
     assert settings.sse_url == given["ELECTOR_SSE_URL"]
     assert given.keys() <= recorded.names
@@ -299,7 +301,9 @@ def test_the_nais_application_sets_only_variables_that_the_library_reads() -> No
     }
     given = environment(manifest["spec"])
     recorded = Recorded({**CLUSTER, **platform, **given})
-    assert resolve(recorded).verify == "lease"
+    settings = resolve(recorded)
+    assert settings.lease is not None
+    assert settings.lease.lease_url == f"https://10.96.0.1:443{LEASE_PATH}"
     assert given.keys() <= recorded.names
 
 
