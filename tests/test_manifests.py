@@ -153,6 +153,14 @@ def test_the_sidecar_takes_part_in_the_election_that_the_library_reads() -> None
     assert found("Deployment")["metadata"]["namespace"] == POD_FIELDS["metadata.namespace"]
 
 
+def test_the_sidecars_resources_are_quantities() -> None:
+    """The schemas allow any string."""
+    resources = sidecar()["resources"]
+    amounts = [*resources["requests"].values(), *resources["limits"].values()]
+    assert amounts
+    assert all(re.fullmatch(r"\d+(m|Mi)", amount) for amount in amounts)
+
+
 def test_the_sidecar_gets_only_flags_that_it_has() -> None:
     """Source: nais/elector, cmd/elector/main.go."""
     flags = {"--election", "--election-namespace", "--http", "--probe-address"}
