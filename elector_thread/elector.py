@@ -216,13 +216,13 @@ class Elector:
         finally:
             self._keep()
 
-    def may_wait_for_first_answer(self) -> bool:
-        """For guarded calls: whether the leader is unknown only because no answer came yet."""
+    def may_wait_for_first_answer(self, timeout: float) -> bool:
+        """For guarded calls: whether the elector was started less than ``timeout`` ago."""
         forks.notice()
-        return self._runtime.may_wait_for_first_answer()
+        return self._runtime.may_wait_for_first_answer(timeout)
 
     def wait_for_first_answer(self, timeout: float) -> None:
-        """For guarded calls: wait until the leader is known; in vain only once."""
+        """For guarded calls: wait until the leader is known, or ``timeout`` after the start."""
         try:
             self._runtime.wait_for_first_answer(timeout)
         finally:

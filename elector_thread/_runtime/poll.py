@@ -83,7 +83,7 @@ class Poll:
             self._news = self._store.news
             self._health.poll_due = self._asked_at + 4 * self._settings.request_timeout
             failure = self._ask()
-            self._due = now() + self._pause(failure)
+            self._due = self._asked_at + self._pause(failure)
             self._verify(at_once=bool(requests))
         self._health.check_overrun(self._settings.poll_interval)
         _answer(requests, None if failure is None else str(failure))
@@ -118,7 +118,7 @@ class Poll:
             self._failing = True
             self._health.record(GetFailed(str(failure)))
             return failure
-        except Exception as bug:  # what was confirmed expires without us
+        except Exception as bug:  # leadership expires after the grace period
             self._failing = True
             if not self._client.cancelled:  # else a library may have met the end in any way
                 self._health.record(UnexpectedError(threading.current_thread().name, bug))
