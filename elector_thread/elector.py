@@ -91,9 +91,9 @@ class Elector:
 
         The state is unknown, and every leadership over, before this waits for anything.
         Then it waits at most ``timeout`` seconds (None: without a limit) for callbacks and
-        leader tasks to end. Returns False if one did not. A callback or leader task that
-        calls it is not waited for; nor is anything by a signal handler that has interrupted
-        the library, or the writing of a log line, while a lock was held.
+        leader tasks to end. Returns False if one did not. A callback or leader task that calls
+        it is not waited for. In a signal handler that has interrupted the library, or the
+        writing of a log line, the wait is at most 0.1 s.
         """
         forks.notice()
         process.release(self)

@@ -14,7 +14,7 @@ class ConfigurationError(ElectorError, ValueError):
 
 
 class ElectorUnavailableError(ElectorError):
-    """The elector sidecar gave no usable answer.
+    """The elector sidecar did not return a usable answer.
 
     Raised only by calls that wait for an answer (`Elector.refresh`); the background
     threads retry instead.

@@ -895,3 +895,20 @@ def test_what_a_library_raises_where_stop_cut_its_exchange_is_nobodys_concern(
     assert under_way.wait(PATIENCE)
     assert elector.stop()
     assert [level for level, _ in lines(log) if level != "INFO"] == []
+
+
+def test_a_log_line_carries_what_it_says_as_fields(
+    server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector().start()
+    until(lambda: log.records)
+    elector.stop()
+    record = log.records[0]
+    fields = {name: value for name, value in vars(record).items() if name.startswith("elector_")}
+    assert fields == {
+        "elector_event": "leadership_announced",
+        "elector_identity": "pod-a",
+        "elector_number": 1,
+        "elector_ended": False,
+    }

@@ -48,8 +48,8 @@ class Worker:
 def wait_for_all(workers: Iterable[Worker], give_up: float) -> bool:
     """Wait until their work has ended, at most until the instant ``give_up``; whether it has.
 
-    The calling thread, if it is one of them, is not waited for. Nor are others, in that case,
-    that wait for it in the same way.
+    If the caller is one of them, it is not waited for; nor are others that wait for it in
+    turn.
     """
     others = [worker for worker in workers if not worker.is_current]
     for own in [worker for worker in workers if worker.is_current]:

@@ -123,8 +123,8 @@ class Runtime:
     def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
         """Wait for a state, having started an elector that was never started.
 
-        One that was stopped stays so: what is known then is the answer. The store that is
-        waited for is the one of the phase that was entered, so a stop ends the wait.
+        A stopped elector is not started; its state is checked once. The store that is waited
+        for is the one of the phase that was entered, so a stop ends the wait.
         """
         store = self.store
         if not forks.is_held_back():
