@@ -40,7 +40,6 @@ READABLE_SPELL = 300.0
 
 
 def _write(
-    event,
     event: Event | str,
     level: int,
     message: str,
