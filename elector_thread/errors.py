@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigurationError", "ElectorError", "ElectorUnavailableError", "NotLeaderError"]
+__all__ = [
+    "ConfigurationError",
+    "ElectorError",
+    "ElectorUnavailableError",
+    "NotLeaderError",
+    "StaleLeaderError",
+]
 
 
 class ElectorError(Exception):
@@ -23,3 +29,7 @@ class ElectorUnavailableError(ElectorError):
 
 class NotLeaderError(ElectorError):
     """A function guarded with ``only_on_leader(raises=True)`` was called on a non-leader."""
+
+
+class StaleLeaderError(ElectorError):
+    """A database has seen a newer leader than this one. Raised by `elector_thread.fencing`."""
