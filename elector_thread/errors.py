@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigurationError", "ElectorError", "ElectorUnavailableError", "NotLeaderError"]
+__all__ = [
+    "ConfigurationError",
+    "ElectorError",
+    "ElectorUnavailableError",
+    "NotLeaderError",
+    "StaleLeaderError",
+]
 
 
 class ElectorError(Exception):
@@ -27,3 +33,7 @@ class NotLeaderError(ElectorError):
     Raised by functions guarded with ``only_on_leader(raises=True)``, and by
     `Leadership.check`.
     """
+
+
+class StaleLeaderError(ElectorError):
+    """A database has seen a newer leader than this one. Raised by `elector_thread.fencing`."""
