@@ -157,15 +157,15 @@ def test_every_fault_has_a_button_that_makes_it(page: Page, local: LocalElector)
     page.get_by_label("Target").select_option("pod-a")
     page.get_by_label("Duration").select_option("300")
     buttons = page.locator("#kinds button")
-    expect(buttons).to_have_count(13)
+    expect(buttons).to_have_count(19)
     kinds = [button.get_attribute("data-kind") for button in buttons.all()]
     for kind in kinds:
         if kind != "kill":
             page.locator(f"#kinds button[data-kind={kind}]").click()
-    until(lambda: len(local.state()["faults"]) == 12, "all faults at once")
+    until(lambda: len(local.state()["faults"]) == 18, "all faults at once")
     on = {fault["kind"] for fault in local.state()["faults"]}
     assert on | {"kill"} == set(kinds)
-    expect(page.locator("#faults li")).to_have_count(12)
+    expect(page.locator("#faults li")).to_have_count(18)
     page.get_by_role("button", name="End all faults").click()
     expect(page.locator("#no-faults")).to_be_visible()
 
