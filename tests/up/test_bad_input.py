@@ -122,7 +122,7 @@ def test_faults_are_listed_without_an_elector(capfd: pytest.CaptureFixture[str])
     assert main(["fault", "--list"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    assert "freeze   Freeze replica: SIGSTOP" in out
+    assert "freeze        Freeze replica: SIGSTOP" in out
 
 
 def test_a_bad_address_is_reported(
