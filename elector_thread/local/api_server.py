@@ -33,7 +33,7 @@ GROUPS = {"pods": "", "leases": "coordination.k8s.io"}
 class ApiServer:
     """Serves the Lease and the pods to one replica, on a loopback port of its own.
 
-    Answers GET without looking at a token, as the API server does a request that is allowed.
+    Allows every GET: no token is sent over plain HTTP.
 
     Attributes: ``lease_url`` and ``gets`` (how many requests were sent to it).
     """
@@ -55,10 +55,12 @@ class ApiServer:
         self._not_hanging.set()
         self._http.close()
 
+    def expire_token(self) -> None:
+        """Answer the next request with 401, and no other."""
+        self._unauthorized_once = True
+
     async def set_faults(self, faults: frozenset[FaultKind]) -> None:
         """From now on these faults are active, and no others."""
-        if FaultKind.LEASE_401 in faults - self._faults:
-            self._unauthorized_once = True
         self._faults = faults
         if FaultKind.LEASE_HANG in faults:
             self._not_hanging.clear()

@@ -154,6 +154,8 @@ class Cluster:
             await self._end(fault)
             raise
         if fault.happens_once:
+            if kind is FaultKind.LEASE_401:
+                self._expire_tokens(fault)
             await self._end(fault)
         return fault
 
@@ -195,6 +197,11 @@ class Cluster:
                 self.remove_replica(replica.name)
             elif fault.kind is FaultKind.SPLIT:
                 self._isolate(replica)
+
+    def _expire_tokens(self, fault: Fault) -> None:
+        for sidecar in self._sidecars():
+            if fault.applies_to(sidecar.name):
+                sidecar.api.expire_token()
 
     def _isolate(self, replica: Replica) -> None:
         """Its sidecar keeps an outdated leader. If it leads, the others elect another.
