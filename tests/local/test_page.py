@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -204,6 +205,14 @@ def test_a_screen_reader_hears_changes_and_can_read_the_state(
             (one) => !(one.ariaLabel || one.labels?.length || one.textContent.trim())).length"""
     )
     assert unnamed == 0
+
+
+def test_who_reads_the_lease_is_marked(page: Page, local: LocalElector) -> None:
+    reading = local.add_replica("pod-a")
+    local.add_replica("pod-b")
+    urllib.request.urlopen(reading.environ["ELECTOR_THREAD_LEASE_URL"]).close()
+    expect(page.get_by_role("row", name=re.compile("^pod-a"))).to_contain_text("reads the Lease")
+    expect(page.get_by_role("row", name=re.compile("^pod-b"))).not_to_contain_text("reads")
 
 
 def test_a_refusal_is_shown(page: Page, local: LocalElector) -> None:

@@ -36,6 +36,7 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
         (["--replicas", "3"], "need a command"),
         (["--restart"], "need a command"),
+        (["--verify"], "need a command"),
         (
             ["--rolling", "0", "--", "true"],
             "--rolling: expected a number from 0.1 to 86400, got '0'",
