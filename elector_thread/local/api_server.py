@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from .faults import FaultKind
@@ -135,7 +136,7 @@ class Failure:
     @property
     def status(self) -> str:
         """The status line, without the HTTP version."""
-        return f"{self.code} {re.sub('(?<=[a-z])(?=[A-Z])', ' ', self.reason)}"
+        return f"{self.code} {HTTPStatus(self.code).phrase}"
 
     def body(self) -> bytes:
         """The body, in the key order of the API server."""
