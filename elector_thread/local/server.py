@@ -99,7 +99,11 @@ class LocalElector:
         that, and OSError if it cannot be written.
         """
         self._thread.start()
-        self._started.result()
+        try:
+            self._started.result()
+        except BaseException:
+            self._thread.join()  # so that a `stop` does not find it alive without its loop
+            raise
         if self._public:
             try:
                 publish(self.ui_url)
