@@ -58,7 +58,6 @@ class Poll:
         self._requests: deque[AnswerRequest] = deque()
         self._flag = Flag()
         self._failing = False
-        self._news = 0  # as of the newest GET
         self._asked_at = -inf
         self._due = -inf  # when to ask next, without news
 
@@ -80,7 +79,7 @@ class Poll:
         failure: ExchangeFailed | None = None
         if requests or now() >= self._next_get():
             self._asked_at = now()
-            self._news = self._store.news
+            self._store.news = False
             self._health.poll_due = self._asked_at + 4 * self._settings.request_timeout
             failure = self._ask()
             self._due = self._asked_at + self._pause(failure)
@@ -140,7 +139,7 @@ class Poll:
 
     def _next_get(self) -> float:
         """When to ask next: at the end of the pause, or a second after the last GET for news."""
-        if self._news == self._store.news:
+        if not self._store.news:
             return self._due
         return min(self._due, self._asked_at + LEAST_PAUSE)
 
