@@ -1,13 +1,15 @@
-"""``doctor``: GET and event stream of the sidecar."""
+"""``doctor``: GET, event stream and readiness of the sidecar."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Timer
 from urllib.parse import urlsplit
 
 from .._sidecar.calls import SidecarClient
 from .._sidecar.events import Malformed, parse_leader
 from .._sidecar.failures import ExchangeFailed, NoStream
+from .._sidecar.http import HttpClient
 from .._state.clock import now
 from .._urls import shown
 from ..settings import Settings
@@ -15,15 +17,24 @@ from .findings import MANIFEST, NOTE, OK, PROBLEM, Finding
 
 __all__ = ["check_sidecar"]
 
+PORT, PROBE_PORT = 4040, 4041
+"""Where the platform's sidecar answers, and where Kubernetes asks whether it is ready."""
+
+PROBE_TIMEOUT = 1.0
+
+LOG = "kubectl logs POD -c elector"
+
 
 def check_sidecar(settings: Settings) -> tuple[list[Finding], str | None]:
-    """The findings about GET and stream, and the leader according to GET."""
+    """The findings about GET, stream and readiness, and the leader according to GET."""
     sidecar = SidecarClient(settings)
     try:
         get, leader = _check_get(sidecar, settings)
-        if settings.sse_url is None or (get.level == PROBLEM and _on_same_server(settings)):
-            return [get], leader  # the stream would fail for the same reason
-        return [get, _check_stream(sidecar, settings, settings.sse_url, leader)], leader
+        findings = _check_readyz(settings, get)
+        failed = get.level == PROBLEM and _on_same_server(settings)  # so would the stream
+        if settings.sse_url is not None and not failed:
+            findings.insert(1, _check_stream(sidecar, settings, settings.sse_url, leader))
+        return findings, leader
     finally:
         sidecar.cancel()
 
@@ -43,9 +54,40 @@ def _check_get(sidecar: SidecarClient, settings: Settings) -> tuple[Finding, str
     duration = f"{(now() - start) * 1000:.0f} ms"
     if leader is None:
         message = "the elector has no election result yet, which is normal shortly after start"
-        remedy = "if it lasts, read the elector's log: kubectl logs POD -c elector"
+        remedy = f"if it lasts, read the elector's log: {LOG}"
         return Finding(NOTE, "GET", message, remedy), None
     return Finding(OK, "GET", f"{settings.where} names {leader}, after {duration}"), leader
+
+
+def _check_readyz(settings: Settings, get: Finding) -> list[Finding]:
+    """The finding about GET, and one about readiness if that has another cause."""
+    parts = urlsplit(settings.get_url or "")
+    if parts.port != PORT:
+        return [get]  # not the platform's sidecar
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    url = f"http://{host}:{PROBE_PORT}/readyz"
+    found = _probe(url, min(settings.request_timeout, PROBE_TIMEOUT))
+    if found == 200:
+        return [get, Finding(OK, "readyz", f"{url}: the sidecar is ready")]
+    remedy = f"if it lasts, read the elector's log: {LOG}"
+    if found == 500:
+        unready = f"{url} says that no election has run"
+        if get.level == NOTE:  # for the same reason
+            return [replace(get, message=f"{get.message}; {unready}")]
+        return [get, Finding(NOTE, "readyz", unready, remedy)]
+    if get.level == PROBLEM:
+        return [get]  # for the same reason
+    problem = f"HTTP {found}" if isinstance(found, int) else found
+    return [get, Finding(NOTE, "readyz", f"no usable answer from {url}: {problem}", remedy)]
+
+
+def _probe(url: str, timeout: float) -> int | str:
+    """The status of the answer, or why there is none."""
+    try:
+        with HttpClient(url, "*/*", timeout).get() as exchange:
+            return exchange.status
+    except ExchangeFailed as failure:
+        return str(failure)
 
 
 def _remedy_for(failure: str, settings: Settings) -> str:
@@ -58,11 +100,11 @@ def _remedy_for(failure: str, settings: Settings) -> str:
         return "use the address that the platform sets: ELECTOR_GET_URL=http://localhost:4040/"
     if "in time" in failure:
         return (
-            "the elector hangs or is short of CPU; read its log: kubectl logs POD -c elector. "
+            f"the elector hangs or is short of CPU; read its log: {LOG}. "
             f"ELECTOR_THREAD_REQUEST_TIMEOUT is {settings.request_timeout:g} s"
         )
     if "HTTP 5" in failure:
-        return "the elector reports an error; read its log: kubectl logs POD -c elector"
+        return f"the elector reports an error; read its log: {LOG}"
     return (
         "another program answers there; set ELECTOR_GET_URL to the elector's own address, which "
         "the platform sets to http://localhost:4040/"
@@ -88,7 +130,7 @@ def _check_stream(
         message = f"no event from {where}: {failure}"
         remedy = (
             "the elector sends an event at once; set ELECTOR_SSE_URL to the elector's own address, "
-            "or read its log: kubectl logs POD -c elector"
+            f"or read its log: {LOG}"
         )
         return Finding(PROBLEM, "stream", message, remedy)
     except Malformed as problem:
