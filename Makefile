@@ -43,7 +43,7 @@ $(VENV)/bench.done: $(VENV)/pip.done pyproject.toml
 	@$(PIP) install -e '.[local]' --group bench
 	@touch $@
 
-demo: $(VENV)/demo.done ## see three replicas, a leader that dies, and the takeover (10 s)
+demo: $(VENV)/demo.done ## see a leader that dies, the takeover, and a leader that is cut off (15 s)
 	@$(BIN)/python examples/demo.py || [ $$? = 141 ] # the reader has gone, as in: make demo | head
 
 test: $(VENV)/test.done ## run the tests (about 2 minutes)

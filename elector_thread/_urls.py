@@ -68,8 +68,11 @@ def _is_host(host: str, authority: str) -> bool:
 
 
 def _is_ipv6(host: str) -> bool:
+    address, percent, zone = host.partition("%")
+    if percent and re.fullmatch(r"[A-Za-z0-9._~-]+", zone) is None:
+        return False
     try:
-        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+        socket.inet_pton(socket.AF_INET6, address)
     except OSError:
         return False
     return True

@@ -71,7 +71,7 @@ class Default:
 
 
 current = Default()
-"""The one in force; replaced as a whole by `elector_thread.testing`, never in production."""
+"""The active instance; replaced only by `elector_thread.testing`."""
 
 
 def configure(**settings: Unpack[Options]) -> Elector:

@@ -91,9 +91,9 @@ class Elector:
 
         The state is unknown, and every leadership over, before this waits for anything.
         Then it waits at most ``timeout`` seconds (None: without a limit) for callbacks and
-        leader tasks to end. Returns False if one did not. A callback or leader task that
-        calls it is not waited for; nor is anything by a signal handler that has interrupted
-        the library, or the writing of a log line, while a lock was held.
+        leader tasks to end. Returns False if one did not. A callback or leader task that calls
+        it is not waited for. In a signal handler that has interrupted the library, or the
+        writing of a log line, the wait is at most 0.1 s.
         """
         forks.notice()
         process.release(self)
@@ -216,13 +216,13 @@ class Elector:
         finally:
             self._keep()
 
-    def may_wait_for_first_answer(self) -> bool:
-        """For guarded calls: whether the leader is unknown only because no answer came yet."""
+    def may_wait_for_first_answer(self, timeout: float) -> bool:
+        """For guarded calls: whether the elector was started less than ``timeout`` ago."""
         forks.notice()
-        return self._runtime.may_wait_for_first_answer()
+        return self._runtime.may_wait_for_first_answer(timeout)
 
     def wait_for_first_answer(self, timeout: float) -> None:
-        """For guarded calls: wait until the leader is known; in vain only once."""
+        """For guarded calls: wait until the leader is known, or ``timeout`` after the start."""
         try:
             self._runtime.wait_for_first_answer(timeout)
         finally:

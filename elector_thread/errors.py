@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigurationError", "ElectorError", "ElectorUnavailableError", "NotLeaderError"]
+__all__ = [
+    "ConfigurationError",
+    "ElectorError",
+    "ElectorUnavailableError",
+    "NotLeaderError",
+    "StaleLeaderError",
+]
 
 
 class ElectorError(Exception):
@@ -14,7 +20,7 @@ class ConfigurationError(ElectorError, ValueError):
 
 
 class ElectorUnavailableError(ElectorError):
-    """The elector sidecar gave no usable answer.
+    """The elector sidecar did not return a usable answer.
 
     Raised only by calls that wait for an answer (`Elector.refresh`); the background
     threads retry instead.
@@ -27,3 +33,7 @@ class NotLeaderError(ElectorError):
     Raised by functions guarded with ``only_on_leader(raises=True)``, and by
     `Leadership.check`.
     """
+
+
+class StaleLeaderError(ElectorError):
+    """A database has seen a newer leader than this one. Raised by `elector_thread.fencing`."""

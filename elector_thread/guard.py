@@ -19,6 +19,7 @@ from typing import (
 )
 
 from ._dispatch.callbacks import is_async, is_generator, name_of
+from ._runtime import forks
 from .errors import NotLeaderError
 
 __all__ = ["SKIPPED", "Guard", "Skipped"]
@@ -37,8 +38,8 @@ if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look a
         def is_leader(self) -> bool:
             """Whether this process is the leader right now."""
 
-        def may_wait_for_first_answer(self) -> bool:
-            """Whether the leader is unknown only because no answer came yet."""
+        def may_wait_for_first_answer(self, timeout: float) -> bool:
+            """Whether the leader is unknown only because the elector was started just now."""
 
         def wait_for_first_answer(self, timeout: float) -> None:
             """Wait until the leader is known, unless an earlier wait timed out."""
@@ -261,14 +262,16 @@ def _check_guardable(fn: object) -> None:
 
 
 def _leads(elector: ElectorLike, wait: float) -> bool:
-    if not elector.is_leader and elector.may_wait_for_first_answer():
+    forks.notice()  # `is_leader` alone does not
+    if not elector.is_leader and elector.may_wait_for_first_answer(wait):
         elector.wait_for_first_answer(wait)
     return elector.is_leader
 
 
 async def _leads_async(elector: ElectorLike, wait: float) -> bool:
     """See `_leads`; does not block the event loop."""
-    if not elector.is_leader and elector.may_wait_for_first_answer():
+    forks.notice()  # `is_leader` alone does not
+    if not elector.is_leader and elector.may_wait_for_first_answer(wait):
         import asyncio  # slow to import, and only async code needs it
 
         await asyncio.to_thread(elector.wait_for_first_answer, wait)

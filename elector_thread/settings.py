@@ -1,7 +1,7 @@
 """Arguments and environment, turned into one frozen, checked `Settings`.
 
-The only module that reads the environment. What is wrong is reported here, at once and by
-name; no later code needs to doubt a setting.
+The only module that reads the environment. Invalid settings are reported here, by name;
+other modules rely on them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ DEFAULTS: Final[Options] = {
     "when_unconfigured": "error",
     "lock_path": None,
 }
-"""What holds for an option that is neither given nor set in the environment."""
+"""The default of each setting."""
 
 SIGNATURE = inspect.Signature(
     [
@@ -261,7 +261,7 @@ def _identity(value: object, env: Mapping[str, str]) -> str:
         value = value or socket.gethostname()
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ConfigurationError(
-            f"{source}: expected the name under which the elector knows this pod, got {value!r}"
+            f"{source}: expected a non-empty, printable pod name, got {value!r}"
         )
     return value
 

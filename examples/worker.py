@@ -6,7 +6,7 @@ import threading
 
 from elector_thread import Elector, LeaderChange, Leadership
 
-elector = Elector(poll_interval=0.5, reconcile_interval=1, grace_period=5, request_timeout=1)
+elector = Elector()
 
 
 def say(text: str) -> None:

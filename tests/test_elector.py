@@ -235,6 +235,63 @@ def test_a_named_event_counts_if_it_names_the_leader(
     heard.wait("pod-c")
 
 
+def test_an_unreadable_event_makes_poll_ask(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector(poll_interval=20, reconcile_interval=20)
+    heard = Heard(elector)
+    elector.start()
+    server.wait_streams()
+    heard.wait("pod-b")
+    server.wait_for(lambda: server.gets >= 2)
+    server.leader = "pod-c"
+    server.send_to_streams(chunk(b'data: {"name": 7}\n\n'))
+    heard.wait("pod-c")
+
+
+def test_slow_answers_that_come_in_time_hold_a_leadership(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    """The pause counts from the question, as the grace period does."""
+    server.leader = "pod-a"
+    asked_again = threading.Event()
+
+    def slow(connection: Connection) -> None:
+        asked_again.wait(0.4)
+        connection.send(answer(result("pod-a")))
+
+    server.on_get = slow
+    elector = make_elector(
+        get_url=server.get_url,
+        poll_interval=0.6,
+        reconcile_interval=0.6,
+        request_timeout=1.0,
+        grace_period=1.9,
+    ).start()
+    assert elector.wait_until_leader(PATIENCE)
+    answers = elector.status().counts.answers
+    until(lambda: elector.status().counts.answers >= answers + 4)
+    assert elector.status().counts.demoted == 0
+
+
+def test_a_late_callback_is_not_called_with_a_leader_that_is_not_known_any_more(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    elector = make_elector(get_url=server.get_url, **SHORT_GRACE)
+    early = Heard(elector)
+    elector.start()
+    early.wait("pod-b")
+    server.leader = None
+    until(lambda: elector.state is State.UNKNOWN)
+    late = Heard(elector)
+    server.wait_gets(2)
+    assert late.changes == []
+    server.leader = "pod-b"
+    late.wait("pod-b")
+
+
 def test_a_failed_get_is_repeated_every_poll_interval_though_the_stream_is_open(
     server: ScriptedServer, make_elector: MakeElector
 ) -> None:
@@ -400,14 +457,15 @@ def test_each_recovery_of_get_cuts_the_pause_short_but_not_endlessly(
 def test_a_long_healthy_life_resets_the_back_off(
     server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every life counts as healthy here: no pause at all between one and the next row."""
+    """Each connection counts as healthy here: no pause is longer than the first may be."""
     monkeypatch.setattr(backoff, "HEALTHY", 0.0)
     pauses: list[float] = []
     monkeypatch.setattr(stream.Stream, "_sleep", lambda _, seconds: pauses.append(seconds))
     server.on_stream = lambda c: (c.send(CHUNKED_SSE_HEAD + chunk(event("pod-b"))), c.shut())
     make_elector().start()
-    server.wait_for(lambda: server.stream_requests >= 5)
-    assert pauses == []
+    server.wait_for(lambda: server.stream_requests >= 8)
+    assert len(pauses) >= 7
+    assert all(0 <= pause <= 1 for pause in pauses)
 
 
 def test_asked_to_wait_poll_waits_but_not_beyond_the_grace(
@@ -837,3 +895,20 @@ def test_what_a_library_raises_where_stop_cut_its_exchange_is_nobodys_concern(
     assert under_way.wait(PATIENCE)
     assert elector.stop()
     assert [level for level, _ in lines(log) if level != "INFO"] == []
+
+
+def test_a_log_line_carries_what_it_says_as_fields(
+    server: ScriptedServer, make_elector: MakeElector, log: pytest.LogCaptureFixture
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector().start()
+    until(lambda: log.records)
+    elector.stop()
+    record = log.records[0]
+    fields = {name: value for name, value in vars(record).items() if name.startswith("elector_")}
+    assert fields == {
+        "elector_event": "leadership_announced",
+        "elector_identity": "pod-a",
+        "elector_number": 1,
+        "elector_ended": False,
+    }

@@ -26,7 +26,7 @@ from elector_thread._state.clock import now
 from elector_thread.testing import FakeElector, own_default_elector
 
 from .conftest import FAST, MakeElector
-from .scripted import PATIENCE, ScriptedServer
+from .scripted import PATIENCE, Connection, ScriptedServer, answer, result
 
 
 @pytest.fixture
@@ -253,16 +253,35 @@ def test_the_wait_ends_with_the_word(server: ScriptedServer, make_elector: MakeE
     assert results == [2]
 
 
-def test_in_vain_it_waits_only_once(server: ScriptedServer, make_elector: MakeElector) -> None:
+def test_it_waits_no_longer_than_that_after_the_start(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    began = now()
     elector = make_elector().start()
     guarded = elector.only_on_leader(wait=0.2)(add)
-    began = now()
     assert guarded(1) is SKIPPED
     assert now() - began >= 0.2
     began = now()
     for _ in range(100):
         assert guarded(1) is SKIPPED
     assert now() - began < 0.2
+
+
+def test_a_call_that_does_not_wait_leaves_the_wait_to_others(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    release = threading.Event()
+
+    def slow(connection: Connection) -> None:
+        release.wait(PATIENCE)
+        connection.send(answer(result("pod-a")))
+
+    server.on_get = slow
+    server.on_stream = Connection.wait_gone
+    elector = make_elector(request_timeout=PATIENCE).start()
+    assert elector.only_on_leader(wait=0)(add)(1) is SKIPPED
+    threading.Timer(0.2, release.set).start()
+    assert elector.only_on_leader(wait=PATIENCE)(add)(1) is not SKIPPED
 
 
 def test_the_async_wait_does_not_block_the_loop(

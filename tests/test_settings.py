@@ -122,6 +122,7 @@ def test_the_grace_period_must_outlast_an_interval_and_a_request() -> None:
         ("get_url", "http://the re/"),
         ("get_url", "http://there/\n"),
         ("get_url", "http://[::1/"),
+        ("get_url", "http://[fe80::1%!]/"),
         ("get_url", b"http://there/"),
         ("get_url", ""),
         ("lock_path", ""),

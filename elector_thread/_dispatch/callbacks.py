@@ -11,7 +11,7 @@ __all__ = ["adapt", "is_async", "is_generator", "name_of"]
 
 
 def adapt(callback: Callable[..., object], what: str) -> Callable[[Any], object]:
-    """``callback`` as a function of exactly one argument, which it need not take.
+    """Wrap ``callback`` so that it accepts exactly one argument.
 
     A parameter with a default receives it only if its name says so (``leadership``,
     ``change``): the first parameter of ``scheduler.start(paused=False)`` means something else.

@@ -8,12 +8,14 @@ a callback runs.
 from __future__ import annotations
 
 import os
+from typing import TypeGuard
+from weakref import WeakKeyDictionary
 
 from .._state.clock import Flag, now
 from .._state.health import CallbackFailed, Health, LeadershipAnnounced
 from .._state.leadership import Leadership
 from .._state.model import LeaderChange
-from .._state.rules import deadline
+from .._state.rules import deadline, leader_at
 from .._state.store import Store
 from .registry import Registration, Registry
 from .worker import Worker
@@ -43,13 +45,15 @@ class Dispatcher:
         self._predecessor = predecessor
         self._announced: Leadership | None = None
         self._leader: str | None = None  # the newest leader that was announced
-        self._told: dict[Registration, object] = {}  # what each callback was called with last
+        # what each callback was called with last; weak, since callbacks may be removed
+        self._notified: WeakKeyDictionary[Registration, object] = WeakKeyDictionary()
         self._process = os.getpid()
 
     def run(self) -> None:
         """Announce until the store is closed, then announce the end of what was announced."""
         if self._predecessor is not None:
             self._predecessor.ended.wait()  # its last callback may still run: never two at once
+            self._predecessor = None  # it would keep every earlier run alive
         flag = Flag()
         with self._store.waking(flag):
             while not self._store.inherited:
@@ -93,10 +97,11 @@ class Dispatcher:
 
     def _announce(self, leadership: Leadership) -> bool:
         """Announce a beginning to the callbacks that were not called with it yet."""
-        untold = [e for e in self._registry.of("on_elected") if self._told.get(e) is not leadership]
-        if self._announced is leadership and not untold:
+        registered = self._registry.of("on_elected")
+        pending = [e for e in registered if self._notified.get(e) is not leadership]
+        if self._announced is leadership and not pending:
             return False
-        for entry in untold:
+        for entry in pending:
             if leadership.ended:
                 return True
             self._note_announced(leadership)
@@ -115,7 +120,6 @@ class Dispatcher:
         self._health.record(self._announcement(leadership, ended=True))
         for entry in self._registry.of("on_demoted"):
             self._call(entry, leadership)
-        self._told = {entry: told for entry, told in self._told.items() if entry in self._registry}
 
     def _announcement(self, leadership: Leadership, *, ended: bool) -> LeadershipAnnounced:
         return LeadershipAnnounced(self._store.snapshot.identity, leadership.number, ended)
@@ -125,7 +129,7 @@ class Dispatcher:
         change = self._store.next_change()
         called = False
         for entry in self._registry.of("on_leader_change"):
-            if entry not in self._told and self._leader is not None:
+            if entry not in self._notified and self._is_known(self._leader):
                 self._call(entry, LeaderChange(None, self._leader))
                 called = True
             if change is not None:
@@ -134,10 +138,14 @@ class Dispatcher:
             self._leader = change.current
         return called or change is not None
 
+    def _is_known(self, leader: str | None) -> TypeGuard[str]:
+        """Whether ``leader``, which was announced last, is still known to be the leader."""
+        return leader is not None and leader == leader_at(self._store.snapshot, self._store.now())
+
     def _call(self, entry: Registration, argument: object) -> None:
         if entry not in self._registry:  # removed meanwhile
             return
-        self._told[entry] = argument
+        self._notified[entry] = argument
         self._health.running = (entry.name, now())
         failure: BaseException | None = None
         try:

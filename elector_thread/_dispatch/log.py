@@ -7,6 +7,7 @@ outside was escaped, and credentials were left out, before an event was made.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
@@ -38,9 +39,25 @@ READABLE_SPELL = 300.0
 """Seconds without an unreadable event after which the next one is logged again."""
 
 
-def _write(level: int, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+def _write(
+    event: Event | str,
+    level: int,
+    message: str,
+    *args: object,
+    exc_info: BaseException | None = None,
+) -> None:
+    """Log a line whose `extra` fields hold the event: its name, and what it says."""
     with suppress(Exception):  # a log handler that raises must not end a thread of ours
-        log.log(level, message, *args, exc_info=exc_info, stacklevel=3)
+        log.log(level, message, *args, exc_info=exc_info, stacklevel=3, extra=_extra(event))
+
+
+def _extra(event: Event | str) -> dict[str, object]:
+    if isinstance(event, str):
+        return {"elector_event": event}
+    fields = {f"elector_{name}": value for name, value in event._asdict().items()}
+    plain = {k: v for k, v in fields.items() if isinstance(v, str | int | float | bool)}
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    return {"elector_event": name, **plain}
 
 
 @contextmanager
@@ -121,21 +138,32 @@ class Log:
 
     def held_back(self) -> None:
         """The elector was started in a process that only forks workers."""
-        _write(logging.INFO, "this process only forks workers; the elector starts in each worker")
+        _write(
+            "held_back",
+            logging.INFO,
+            "this process only forks workers; the elector starts in each worker",
+        )
 
     def start_failed(self, error: Exception) -> None:
         """A forked child could not start. Logged once for each kind of error."""
         if self._is_new(f"start: {type(error).__name__}"):
             _write(
-                logging.ERROR, "cannot start after a fork, so this process cannot lead: %s", error
+                "start_failed",
+                logging.ERROR,
+                "cannot start after a fork, so this process cannot lead: %s",
+                error,
             )
 
-    def _get_answered(self, _: GetAnswered) -> None:
+    def _get_answered(self, event: GetAnswered) -> None:
         with self._lock:
             lasted = self._get.end()
         if lasted is not None:
             _write(
-                logging.INFO, "the elector at %s answers again, after %.1f s", self._where, lasted
+                event,
+                logging.INFO,
+                "the elector at %s answers again, after %.1f s",
+                self._where,
+                lasted,
             )
 
     def _get_failed(self, event: GetFailed) -> None:
@@ -144,6 +172,7 @@ class Log:
             first, self._get.logged = not self._get.logged, True
         if first:
             _write(
+                event,
                 logging.WARNING,
                 "no usable answer from the elector at %s: %s; "
                 "retrying; leadership expires after the grace period",
@@ -161,17 +190,24 @@ class Log:
             worth_a_line = event.absent or self._stream.failures > 1
             first = worth_a_line and not self._stream.logged and not self._get.failures
             self._stream.logged |= first
-        _write(logging.DEBUG, "event stream: %s", event.reason)
+        _write(event, logging.DEBUG, "event stream: %s", event.reason)
         if first and event.absent:
-            _write(logging.INFO, "no event stream at this address: %s; polling only", event.reason)
+            _write(
+                event,
+                logging.INFO,
+                "no event stream at this address: %s; polling only",
+                event.reason,
+            )
         elif first:
-            _write(logging.INFO, "no event stream: %s; polling until it is back", event.reason)
+            _write(
+                event, logging.INFO, "no event stream: %s; polling until it is back", event.reason
+            )
 
-    def _event_read(self, _: EventRead) -> None:
+    def _event_read(self, event: EventRead) -> None:
         with self._lock:
             lasted = self._stream.end()
         if lasted is not None:
-            _write(logging.INFO, "the event stream is back, after %.1f s", lasted)
+            _write(event, logging.INFO, "the event stream is back, after %.1f s", lasted)
 
     def _event_unreadable(self, event: EventUnreadable) -> None:
         """One that can be read in between ends nothing: they may alternate."""
@@ -180,35 +216,46 @@ class Log:
             first = instant - self._unreadable_at >= READABLE_SPELL
             self._unreadable_at = instant
         if first:
-            _write(logging.WARNING, "unreadable event from the elector: %s; ignored", event.reason)
+            _write(
+                event,
+                logging.WARNING,
+                "unreadable event from the elector: %s; ignored",
+                event.reason,
+            )
 
     def _lease_answered(self, event: LeaseAnswered) -> None:
         with self._lock:
             lasted = self._lease.end()
             first, self._contradiction = event.problem != self._contradiction, event.problem
         if lasted is not None:
-            _write(logging.INFO, "the Lease can be read again, after %.1f s", lasted)
+            _write(event, logging.INFO, "the Lease can be read again, after %.1f s", lasted)
         if first and event.problem is not None:
-            _write(logging.WARNING, "%s; not the leader until a Lease names it", event.problem)
+            _write(
+                event, logging.WARNING, "%s; not the leader until a Lease names it", event.problem
+            )
 
     def _lease_failed(self, event: LeaseFailed) -> None:
         with self._lock:
             self._lease.fail()
             first, self._lease.logged = not self._lease.logged, True
         if first and event.permanent:
-            _write(logging.ERROR, "cannot verify leadership, so cannot lead: %s", event.reason)
+            _write(
+                event, logging.ERROR, "cannot verify leadership, so cannot lead: %s", event.reason
+            )
         elif first:
             _write(
+                event,
                 logging.WARNING,
                 "cannot read the Lease: %s; retrying; leadership expires after the grace period",
                 event.reason,
             )
 
-    def _no_fence(self, _: FenceMissing) -> None:
+    def _no_fence(self, event: FenceMissing) -> None:
         with self._lock:
             first, self._fence_missing = not self._fence_missing, True
         if first:
             _write(
+                event,
                 logging.WARNING,
                 "the Lease's resourceVersion is not a decimal number; leadership.fence is None",
             )
@@ -217,6 +264,7 @@ class Log:
         kind = type(event.error).__name__
         if self._is_new(f"{event.thread}: {kind}"):
             _write(
+                event,
                 logging.CRITICAL,
                 "unexpected %s in %s; continuing",
                 kind,
@@ -248,15 +296,16 @@ def _is_held_here(handler: logging.Handler) -> bool:
 
 def _leadership_announced(event: LeadershipAnnounced) -> None:
     message = "%s is no longer the leader" if event.ended else "%s is the leader"
-    _write(logging.INFO, f"{message} (leadership %d)", event.identity, event.number)
+    _write(event, logging.INFO, f"{message} (leadership %d)", event.identity, event.number)
 
 
 def _callback_failed(event: CallbackFailed) -> None:
-    _write(logging.ERROR, "%s raised; continuing", event.name, exc_info=event.error)
+    _write(event, logging.ERROR, "%s raised; continuing", event.name, exc_info=event.error)
 
 
 def _callback_overran(event: CallbackOverran) -> None:
     _write(
+        event,
         logging.WARNING,
         "%s has been running for %.1f s and delays other callbacks; "
         "use while_leader for long-running work",

@@ -15,14 +15,14 @@ __all__ = ["Registration", "Registry"]
 
 
 class Registration:
-    """One registered callback. Never changed; equal to itself alone.
+    """One registered callback. Never changed; compared by identity.
 
     kind: the name of the method that registered it, ``"on_elected"`` for example.
     call: takes exactly one argument.
     task: for ``while_leader``, what runs the function.
     """
 
-    __slots__ = ("call", "callback", "kind", "name", "task")
+    __slots__ = ("__weakref__", "call", "callback", "kind", "name", "task")
 
     def __init__(
         self,
@@ -34,7 +34,8 @@ class Registration:
         self.kind = kind
         self.callback = callback
         self.call = call
-        self.name = f"{kind} callback {name_of(callback)}"
+        what = f"{kind} callback" if task is None else "while_leader function"
+        self.name = f"{what} {name_of(callback)}"
         self.task = task
 
 
@@ -67,6 +68,7 @@ class Registry:
 
     def remove(self, callback: Callable[..., object]) -> bool:
         """Remove every registration of ``callback``; False if there was none."""
+        self._forget_ended()
         gone = [entry for entry in list(self._entries) if entry.callback == callback]
         for entry in gone:
             if entry.task is not None:
@@ -82,13 +84,17 @@ class Registry:
 
     def task_workers(self) -> list[Worker]:
         """The threads in which leader tasks run now."""
-        for task in list(self._removed):
-            if task.worker is None:
-                with suppress(ValueError):
-                    self._removed.remove(task)
+        self._forget_ended()
         tasks = [entry.task for entry in list(self._entries) if entry.task is not None]
         tasks += self._removed
         return [worker for task in tasks if (worker := task.worker) is not None]
+
+    def _forget_ended(self) -> None:
+        """Drop removed tasks that do not run any more."""
+        for task in list(self._removed):
+            if task.worker is None:
+                with suppress(ValueError):  # dropped by another thread meanwhile
+                    self._removed.remove(task)
 
     def renewed(self, health: Health) -> Registry:
         """The same registrations for another runtime, in which no leader task runs yet."""

@@ -88,8 +88,7 @@ class TaskRunner:
             nonlocal returned
             began = now()
             try:
-                if not finished():  # the leadership may have ended during the pause
-                    self._call(leadership)
+                self._call(leadership)
                 returned = True
             except BaseException as error:  # SystemExit, too: this thread is ours
                 self._health.record(CallbackFailed(f"while_leader function {self._name}", error))

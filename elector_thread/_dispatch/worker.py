@@ -19,6 +19,7 @@ class Worker:
     """
 
     def __init__(self, name: str, work: Callable[[], object]) -> None:
+        self.begun = False
         self.ended = Flag()
         self.stops = False  # it waits for others in `Elector.stop`: they must not wait for it
         self._work = work
@@ -35,6 +36,7 @@ class Worker:
 
     def _run(self) -> None:
         process = os.getpid()
+        self.begun = True
         try:
             self._work()
         finally:
@@ -48,10 +50,11 @@ class Worker:
 def wait_for_all(workers: Iterable[Worker], give_up: float) -> bool:
     """Wait until their work has ended, at most until the instant ``give_up``; whether it has.
 
-    The calling thread, if it is one of them, is not waited for. Nor are others, in that case,
-    that wait for it in the same way.
+    If the caller is one of them, it is not waited for; nor are others that wait for it in
+    turn. Nor is a thread that has not begun: it finds nothing left to do, and may need a lock
+    of `threading` in order to begin, which the main thread holds below a signal handler.
     """
-    others = [worker for worker in workers if not worker.is_current]
+    others = [worker for worker in workers if worker.begun and not worker.is_current]
     for own in [worker for worker in workers if worker.is_current]:
         own.stops = True
         others = [worker for worker in others if not worker.stops]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 __all__ = ["hold_back", "in_child", "is_held_back", "let_go", "notice"]
 
@@ -60,7 +61,8 @@ def is_held_back() -> bool:
 def _become_child() -> None:
     global _here
     for callback in _callbacks:
-        callback()
+        with suppress(Exception):  # one that fails must not keep the others from running
+            callback()
     _here = os.getpid()  # last: until then, other threads wait for their turn
 
 

@@ -13,7 +13,7 @@ class Phase(Enum):
     IDLE = "never started"
     RUNNING = "running"
     STOPPED = "stopped"
-    DORMANT = "starts at its first use: its parent's ran, or this process only forks workers"
+    DORMANT = "starts at first use: the parent's elector ran, or this process only forks workers"
 
 
 class Trigger(Enum):

@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from .._dispatch.worker import Worker
-from .._state.clock import Flag, now
+from .._state.clock import Flag, is_held_here, now
 from .._state.store import Store
 from ..errors import ConfigurationError
 from ..settings import Settings
@@ -61,7 +61,7 @@ class _LockFile:
                 self._reopen()
             if not _try_lock(self.descriptor):
                 return False
-            # a file that was removed before it was locked is one that no other process will find
+            # if the file was replaced before we locked it, other processes lock the new one
             self.locked = self._is_current()
         return True
 
@@ -77,7 +77,8 @@ class _LockFile:
 
     def close(self) -> None:
         """Drop the lock."""
-        os.close(self.descriptor)
+        descriptor, self.descriptor = self.descriptor, -1  # first: a fork may come while it closes
+        os.close(descriptor)
 
     def _is_current(self) -> bool:
         try:
@@ -88,13 +89,12 @@ class _LockFile:
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
     def _reopen(self) -> None:
-        fresh = _open(self.path)
-        os.close(self.descriptor)
-        self.descriptor = fresh
+        old, self.descriptor = self.descriptor, _open(self.path)
         self.locked = False
+        os.close(old)
 
 
-_lock = Lock()  # protects `_files` and every `_LockFile` in it
+_lock = RLock()  # protects `_files` and every `_LockFile` in it
 _files: dict[Path, _LockFile] = {}
 
 
@@ -139,6 +139,11 @@ def open_lock(settings: Settings) -> LockClaim:
         return LockClaim(_files[path])
 
 
+def is_interrupted_here() -> bool:
+    """Whether this is a signal handler that has interrupted a change of the lock files."""
+    return is_held_here(_lock)
+
+
 def _open_file(path: Path) -> _LockFile:
     try:
         file = _LockFile(path)
@@ -166,9 +171,10 @@ def _try_lock(descriptor: int) -> bool:
 def _forget_after_fork() -> None:
     """In a forked child: the locks are the parent's; close our copies of its descriptors."""
     global _lock
-    _lock = Lock()
-    for file in _files.values():
-        os.close(file.descriptor)
+    _lock = RLock()
+    for file in list(_files.values()):
+        with suppress(OSError):  # it was being closed
+            os.close(file.descriptor)
     _files.clear()
 
 

@@ -58,7 +58,6 @@ class Poll:
         self._requests: deque[AnswerRequest] = deque()
         self._flag = Flag()
         self._failing = False
-        self._news = 0  # as of the newest GET
         self._asked_at = -inf
         self._due = -inf  # when to ask next, without news
 
@@ -80,10 +79,10 @@ class Poll:
         failure: ExchangeFailed | None = None
         if requests or now() >= self._next_get():
             self._asked_at = now()
-            self._news = self._store.news
+            self._store.news = False
             self._health.poll_due = self._asked_at + 4 * self._settings.request_timeout
             failure = self._ask()
-            self._due = now() + self._pause(failure)
+            self._due = self._asked_at + self._pause(failure)
             self._verify(at_once=bool(requests))
         self._health.check_overrun(self._settings.poll_interval)
         _answer(requests, None if failure is None else str(failure))
@@ -118,7 +117,7 @@ class Poll:
             self._failing = True
             self._health.record(GetFailed(str(failure)))
             return failure
-        except Exception as bug:  # what was confirmed expires without us
+        except Exception as bug:  # leadership expires after the grace period
             self._failing = True
             if not self._client.cancelled:  # else a library may have met the end in any way
                 self._health.record(UnexpectedError(threading.current_thread().name, bug))
@@ -140,7 +139,7 @@ class Poll:
 
     def _next_get(self) -> float:
         """When to ask next: at the end of the pause, or a second after the last GET for news."""
-        if self._news == self._store.news:
+        if not self._store.news:
             return self._due
         return min(self._due, self._asked_at + LEAST_PAUSE)
 

@@ -46,7 +46,7 @@ def register(host: Host) -> None:
 
 
 def keep(host: Host) -> None:
-    """``host`` is about to run: it does so even if no other reference to it is kept."""
+    """Keep a strong reference to ``host`` while it runs."""
     _kept.add(host)
 
 

@@ -17,19 +17,19 @@ from .._dispatch.log import Log
 from .._dispatch.registry import Registry
 from .._dispatch.worker import Worker, wait_for_all
 from .._sidecar.calls import SidecarClient
-from .._sidecar.failures import ExchangeFailed
 from .._sidecar.lease import LeaseClient
 from .._state.clock import CLOCK, Clock, is_held_here, now
-from .._state.health import GetAnswered, GetFailed, Health, LeaseFailed
+from .._state.health import Health, LeaseFailed
 from .._state.model import Snapshot, State
 from .._state.rules import state_at, unknowing
 from .._state.store import Store
 from ..errors import ConfigurationError, ElectorUnavailableError
-from ..settings import LeaseSettings, Settings
-from . import forks
+from ..settings import Settings
+from . import forks, podlock
+from .asking import Asking, ask_poll
 from .phases import Phase, Trigger, next_phase
 from .podlock import LockKeeper, open_lock
-from .poll import Poll, take_answer
+from .poll import Poll
 from .stream import Stream
 from .verifier import Verifier
 
@@ -79,17 +79,16 @@ class Runtime:
             clock,
         )
         self._lock = threading.RLock()
-        self._has_waited = False  # a guarded call has waited in vain for the first answer
+        self._started_at = -inf  # when the threads were started
         self.workers: tuple[Worker, ...] = ()  # the threads that were started
         self._dispatch_worker: Worker | None = None
         self._lock_worker: Worker | None = None
         self._dispatcher: Dispatcher | None = None
         self._client: SidecarClient | None = None
         self._lease_client: LeaseClient | None = None
+        self._lease_problem: str | None = None  # of a start, until it was reported
         self._poll: Poll | None = None
-        self._asking: set[SidecarClient | LeaseClient] = (
-            set()
-        )  # of `refresh` while no poll thread runs
+        self._asking = Asking(settings, self.health, self._lock)  # for `refresh` without threads
 
     # --- phases --------------------------------------------------------------------------
 
@@ -124,8 +123,8 @@ class Runtime:
     def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
         """Wait for a state, having started an elector that was never started.
 
-        One that was stopped stays so: what is known then is the answer. The store that is
-        waited for is the one of the phase that was entered, so a stop ends the wait.
+        A stopped elector is not started; its state is checked once. The store that is waited
+        for is the one of the phase that was entered, so a stop ends the wait.
         """
         store = self.store
         if not forks.is_held_back():
@@ -136,20 +135,21 @@ class Runtime:
         return store.wait_for(wanted, timeout)
 
     def wait_for_first_answer(self, timeout: float) -> None:
-        """For guarded calls: wait until it is known who leads; in vain only once."""
-        if not self.may_wait_for_first_answer():
-            return
-        if not self.wait_for(_is_known, timeout):
-            self._has_waited = True
+        """For guarded calls: wait until the leader is known, or ``timeout`` after the start."""
+        if self.phase is Phase.RUNNING:
+            timeout = self._started_at + timeout - now()
+        self.wait_for(_is_known, timeout)
 
-    def may_wait_for_first_answer(self) -> bool:
-        """Whether nothing is known only because there was no answer yet."""
-        if self._has_waited or self.phase is Phase.STOPPED or forks.is_held_back():
+    def may_wait_for_first_answer(self, timeout: float) -> bool:
+        """Whether the leader is unknown only because the elector was started just now."""
+        if self.phase is Phase.STOPPED or forks.is_held_back():
             return False
         store = self.store
         if state_at(store.snapshot, store.now()) is not State.UNKNOWN:
             return False
-        return self.phase is not Phase.RUNNING or store.snapshot.leader is None
+        if self.phase is not Phase.RUNNING:
+            return True
+        return store.snapshot.leader is None and now() < self._started_at + timeout
 
     def stop(self, timeout: float | None) -> bool:
         """Step down, and wait for user code to end; see `Elector.stop`."""
@@ -164,9 +164,9 @@ class Runtime:
             self.store = Store(unknowing(old.snapshot), old.clock)
             for client in self._clients():
                 client.cancel()
-        working = self._working(self._dispatch_worker)
-        if self._lock_worker is not None and not any(worker.is_current for worker in working):
-            working.append(self._lock_worker)  # it waits for the others, so not for it from them
+            working = self._working(self._dispatch_worker)  # in here: of this run, not the next
+            if self._lock_worker is not None and not any(worker.is_current for worker in working):
+                working.append(self._lock_worker)  # it waits for the others, so not from them
         return working
 
     def for_child(self) -> Runtime:
@@ -187,10 +187,17 @@ class Runtime:
     def _clients(self) -> list[SidecarClient | LeaseClient]:
         """Everything of ours that may hold a connection."""
         own = (self._client, self._lease_client)
-        return [*list(self._asking), *(client for client in own if client is not None)]
+        return [*self._asking.clients(), *(client for client in own if client is not None)]
 
     def _enter(self, trigger: Trigger) -> Store:
         """Change the phase and make what it needs, in one step; the store of that phase."""
+        store = self._change_phase(trigger)
+        problem, self._lease_problem = self._lease_problem, None
+        if problem is not None:  # reported here, without the lock: log handlers are user code
+            self.health.record(LeaseFailed(problem, permanent=True))
+        return store
+
+    def _change_phase(self, trigger: Trigger) -> Store:
         with self._lock:
             before, store = self.phase, self.store
             after = next_phase(before, trigger)
@@ -218,6 +225,7 @@ class Runtime:
             is_held_here(self._lock)
             or self.health.is_interrupted_here()
             or self.log.is_interrupted_here()
+            or podlock.is_interrupted_here()
         )
 
     # --- threads -------------------------------------------------------------------------
@@ -226,24 +234,10 @@ class Runtime:
         """Start the threads. Under the lock; a thread that finds its store closed ends at once."""
         settings = self.settings
         claim = open_lock(settings) if settings.scope == "process" else None
-        self._dispatcher = Dispatcher(
-            store,
-            self.registry,
-            self.health,
-            overrun_after=settings.poll_interval,
-            predecessor=self._dispatch_worker,
-        )
-        bodies: list[tuple[str, _Body]] = []
-        if settings.configured:
-            self._client = client = SidecarClient(settings)
-            self._poll = Poll(settings, client, self._make_verifier(store), store, self.health)
-            bodies.append(("poll", self._poll))
-            if settings.sse_url is not None:
-                bodies.append(("stream", Stream(client, store, self.health)))
-        else:
-            self._assume_leader(store)
         try:
-            dispatch = self._dispatch_worker = self._start_worker("dispatch", self._dispatcher)
+            bodies = self._make_bodies(store)
+            dispatcher = self._make_dispatcher(store)
+            dispatch = self._dispatch_worker = self._start_worker("dispatch", dispatcher)
             for name, body in bodies:
                 self._start_worker(name, body)
             if claim is not None:
@@ -255,15 +249,36 @@ class Runtime:
             if claim is not None and self._lock_worker is None:
                 claim.release()
 
+    def _make_dispatcher(self, store: Store) -> Dispatcher:
+        self._dispatcher = Dispatcher(
+            store,
+            self.registry,
+            self.health,
+            overrun_after=self.settings.poll_interval,
+            predecessor=self._dispatch_worker,
+        )
+        return self._dispatcher
+
+    def _make_bodies(self, store: Store) -> list[tuple[str, _Body]]:
+        """What asks the sidecar; without one, assume what ``when_unconfigured`` says."""
+        settings = self.settings
+        if not settings.configured:
+            self._assume_leader(store)
+            return []
+        self._client = client = SidecarClient(settings)
+        self._poll = Poll(settings, client, self._make_verifier(store), store, self.health)
+        if settings.sse_url is None:
+            return [("poll", self._poll)]
+        return [("poll", self._poll), ("stream", Stream(client, store, self.health))]
+
     def _make_verifier(self, store: Store) -> Verifier | None:
-        """For ``verify="lease"``; says at once what makes it impossible."""
+        """For ``verify="lease"``; a start reports at once what makes it impossible."""
         if self.settings.lease is None:
             return None
         settings = self.settings
         client = LeaseClient(self.settings.lease, settings.identity, settings.request_timeout)
         self._lease_client = client
-        if problem := client.problem():
-            self.health.record(LeaseFailed(problem, permanent=True))
+        self._lease_problem = client.problem()
         return Verifier(settings, client, store, self.health)
 
     def _forget_earlier_run(self) -> None:
@@ -271,7 +286,7 @@ class Runtime:
         self.workers = ()
         self.health.poll_due = inf
         self._dispatcher = self._lock_worker = self._poll = None
-        self._has_waited = False
+        self._started_at = now()
 
     def _start_worker(self, name: str, body: _Body) -> Worker:
         worker = Worker(name, body.run)
@@ -312,54 +327,12 @@ class Runtime:
             return
         with self._lock:
             store, poll, running = self.store, self._poll, self.phase is Phase.RUNNING
-        failure = self._ask_poll(poll) if running and poll is not None else self._ask(store)
+        if running and poll is not None:
+            failure = ask_poll(poll, self.settings.request_timeout)
+        else:
+            failure = self._asking.ask(store)
         if failure is not None:
             raise ElectorUnavailableError(f"no answer from {self.settings.where}: {failure}")
-
-    def _ask_poll(self, poll: Poll) -> str | None:
-        """Have the poll thread ask; the reason if that failed."""
-        request = poll.ask()
-        if request.done.wait(self._longest_answer()):
-            return request.failure
-        return "no answer in time"
-
-    def _longest_answer(self) -> float:
-        """Seconds for the GET under way and the one after it, each tried twice at most."""
-        return 4 * self.settings.request_timeout + 1.0
-
-    def _ask(self, store: Store) -> str | None:
-        """Ask on a connection of our own; the reason if that failed."""
-        client = SidecarClient(self.settings)
-        self._asking.add(client)
-        try:
-            if store.closed:  # stopped before `stop` could find the client
-                return "stopped meanwhile"
-            answer = client.ask()
-        except ExchangeFailed as failure:
-            if client.cancelled:
-                return "stopped meanwhile"
-            self.health.record(GetFailed(str(failure)))
-            return str(failure)
-        finally:
-            self._asking.discard(client)
-            client.close()
-        with self._lock:  # so that a stop in a signal handler knows what it interrupts
-            take_answer(answer, store)
-        self.health.record(GetAnswered())
-        if self.settings.lease is not None:
-            self._verify_once(self.settings.lease, store)
-        return None
-
-    def _verify_once(self, lease: LeaseSettings, store: Store) -> None:
-        """Read the Lease on a connection of our own, if the sidecar names us."""
-        client = LeaseClient(lease, self.settings.identity, self.settings.request_timeout)
-        self._asking.add(client)
-        verifier = Verifier(self.settings, client, store, self.health)
-        try:
-            verifier.verify()
-        finally:
-            self._asking.discard(client)
-            verifier.close()
 
 
 def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:

@@ -57,8 +57,6 @@ class Stream:
             )
 
     def _attempt(self) -> Attempt:
-        if self._store.closed:  # during the pause
-            return Attempt(0.0)
         self._store.stream = "connecting"
         self._recoveries = self._store.recoveries
         opened = inf
@@ -83,11 +81,12 @@ class Stream:
         return Attempt(max(0.0, now() - opened))
 
     def _take(self, event: StreamEvent) -> None:
-        """The state comes first, the rest after it."""
+        """Update the state before counting and logging."""
         try:
             leader = parse_leader(event.data)
         except Malformed as problem:
-            self._health.record(EventUnreadable(self._client.words(problem)))
+            self._store.add_news()
+            self._health.record(EventUnreadable(self._client.redacted(problem)))
             return
         if leader is not None:
             self._store.confirm(leader, event.received_after, pushed=True)
@@ -101,11 +100,13 @@ class Stream:
             return
         self._health.record(StreamEnded(reason, absent))
         if was_open:
-            self._recoveries = self._store.recoveries  # those of before are no reason to hurry
+            self._recoveries = (
+                self._store.recoveries
+            )  # earlier recoveries must not shorten this pause
             self._store.add_news()
 
     def _sleep(self, seconds: float) -> None:
-        """Pause; shorter if GET works again, unless it comes and goes all the time."""
+        """Pause; shorter if GET works again, at most MOST_EARLY_TRIES times per LONGEST_PAUSE."""
         until = now() + seconds
         while not self._store.closed and (left := until - now()) > 0:
             if self._store.recoveries != self._recoveries:

@@ -113,12 +113,12 @@ class SidecarClient:
         for client in self._clients():
             client.transport.abandon()
 
-    def words(self, problem: Exception) -> str:
+    def redacted(self, problem: Exception) -> str:
         """What went wrong, without a quotation that might echo a secret of ours."""
         return str(problem) if self._may_quote else str(problem).partition(", got ")[0]
 
     def _safe(self, failure: ExchangeFailed) -> ExchangeFailed:
-        return type(failure)(self.words(failure), failure.retry_after)
+        return type(failure)(self.redacted(failure), failure.retry_after)
 
     def _clients(self) -> Iterator[HttpClient]:
         return (client for client in (self._get, self._stream) if client is not None)

@@ -1,4 +1,4 @@
-"""Bytes in, meaning out: event-stream bytes to whole events, JSON to a leader's name.
+"""Parses event streams and JSON answers: bytes to whole events, JSON to a leader's name.
 
 Pure: reads through the function it is given; knows no socket, clock or thread. Everything
 that another program sends passes here, so every size is bounded here.

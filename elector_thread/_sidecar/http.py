@@ -149,9 +149,9 @@ class _TLSPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """One keep-alive connection over one transport. Never retries."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, tls: ssl.SSLContext | None) -> None:
         self._transport = transport
-        self._tls = _tls_context()
+        self._tls = tls
         self._pool: HTTPConnectionPool | None = None
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
@@ -185,7 +185,7 @@ class HttpClient:
         self.transport = Transport()
         self.reused = False  # the connection has answered before, and may be closed by now
         self._timeout = timeout
-        self._adapter = _Adapter(self.transport)
+        self._adapter = _Adapter(self.transport, _tls_context(url))
         bare, credentials = _split(url)
         headers = {**_headers(accept), **credentials}
         self._request = requests.Request("GET", bare, headers=headers).prepare()
@@ -298,11 +298,13 @@ class Exchange:
             self.close()
 
 
-def _tls_context() -> ssl.SSLContext:
+def _tls_context(url: str) -> ssl.SSLContext | None:
     """urllib3's own, but for a flag that Python 3.13 added.
 
     VERIFY_X509_STRICT refuses the CA certificates of many real clusters (urllib3#3614).
     """
+    if not url.lower().startswith("https:"):
+        return None
     context = create_urllib3_context()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context

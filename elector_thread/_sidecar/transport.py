@@ -1,7 +1,7 @@
 """The socket of an exchange: its deadline, its byte allowance and its off switch.
 
-Standard library only. A thread that reads through a `Transport` is neither kept waiting
-nor fed for longer than it allows; `Transport.cancel` ends the read from any other thread.
+Standard library only. A read cannot exceed the deadline or the byte allowance, and
+`Transport.cancel` interrupts it from any thread.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Transport:
         """Begin an exchange that must be over in ``seconds``."""
         instant = now()
         self._deadline = instant + seconds
-        self.empty_at = instant  # nothing that was not asked for yet can have come in
+        self.empty_at = instant  # no byte can have arrived before the request
         self.refill()
 
     def lift_deadline(self) -> None:
@@ -144,7 +144,7 @@ class Transport:
         return self._socket is not None and self._socket.fileno() >= 0
 
     def release(self) -> None:
-        """The socket was closed: drop the off switch, too, or the other end sees no end.
+        """The socket was closed: close the off switch, too, or the connection stays open.
 
         Not before the response was read: http.client closes a connection that ends with its
         response when the headers have come in, and reads on.
@@ -162,7 +162,7 @@ class Transport:
             if timeout is None:
                 self._wait_for_data()
             self.received_after = self.empty_at
-        # else TLS has more of what it decrypted for the read before: that is as old
+        # else TLS holds decrypted bytes from the read before; their age is unchanged
         count: int = sock.recv_into(buffer)
         self._spend(count)
         return count

@@ -1,15 +1,11 @@
-"""Repeated attempts with growing pauses: full jitter, by tenacity.
-
-tenacity never resets the number of an attempt, so a new series begins after each
-attempt that went well for long enough.
-"""
+"""Repeated attempts with growing pauses: full jitter, by tenacity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
+from tenacity import RetryCallState, Retrying, wait_random_exponential
 
 __all__ = ["HEALTHY", "Attempt", "keep_trying"]
 
@@ -45,19 +41,20 @@ def keep_trying(
     def pause_after(state: RetryCallState) -> float:
         assert state.outcome is not None, "tenacity asks after an attempt"
         ended: Attempt = state.outcome.result()
+        if ended.lasted >= HEALTHY:
+            state.attempt_number = 1  # tenacity itself never counts anew
         return jitter(state) if ended.pause is None else ended.pause
 
     def pause(seconds: float) -> None:
         sleep(seconds)
 
-    def attempt_unless_finished() -> Attempt:
-        return Attempt(0.0) if finished() else attempt()  # it may have finished in a pause
+    def try_once() -> Attempt:
+        return Attempt(0.0) if finished() else attempt()
 
-    while not finished():
-        Retrying(
-            retry=retry_if_result(lambda ended: ended.lasted < HEALTHY),
-            wait=pause_after,
-            stop=lambda _: finished(),
-            sleep=pause,
-            retry_error_callback=lambda _: None,
-        )(attempt_unless_finished)
+    Retrying(
+        retry=lambda _: True,
+        wait=pause_after,
+        stop=lambda _: finished(),
+        sleep=pause,
+        retry_error_callback=lambda _: None,
+    )(try_once)

@@ -6,7 +6,6 @@ never steps back and counts the time that the machine is suspended.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from math import inf
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -197,18 +196,34 @@ Input: TypeAlias = Confirmation | Tick | LockHeld | LeaseRead | Stopped
 # --- what follows from it ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Elected:
+class _Numbered:
+    """Leadership ``number`` and what became of it. Unlike tuples, equal only within a class."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number: Final = number
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.number == self.number
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.number))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.number})"
+
+
+class Elected(_Numbered):
     """Leadership ``number`` began."""
 
-    number: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Demoted:
+class Demoted(_Numbered):
     """Leadership ``number`` ended."""
 
-    number: int
+    __slots__ = ()
 
 
 Change: TypeAlias = Elected | Demoted | LeaderChange

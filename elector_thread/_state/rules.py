@@ -1,4 +1,4 @@
-"""Who leads, decided: one pure function over frozen values.
+"""The state machine: a pure function from a snapshot and an input to the next snapshot.
 
 No clock, no I/O, no threads: instants come in with the inputs. The caller of
 `advance` owns the ordering; see `store.Store`.

@@ -39,10 +39,10 @@ class Store:
 
     `_lock` makes writers take turns; it protects `_pending` and the order in which
     `snapshot` and `leadership` are replaced. Every other attribute is a single value that
-    is read without the lock: `closed` and `inherited` only ever become True, `stream` and
-    `news` are written by the stream thread, `recoveries` by the poll thread, and each
-    operation on the two dicts of flags is atomic. Re-entrant, because a signal handler may call
-    `close` at any point.
+    is read without the lock: `closed` and `inherited` only ever become True, `stream` is
+    written by the stream thread and `recoveries` by the poll thread; the stream thread sets
+    `news`, and the poll thread resets it before it asks. Each operation on the two dicts of
+    flags is atomic. Re-entrant, because a signal handler may call `close` at any point.
     """
 
     def __init__(self, snapshot: Snapshot, clock: Clock = CLOCK) -> None:
@@ -53,7 +53,7 @@ class Store:
         self.closed = False
         self.inherited = False
         self.stream = "off"
-        self.news = 0
+        self.news = False  # since the newest GET
         self.recoveries = 0
         self._pending: deque[LeaderChange] = deque()
         self._change_flags: dict[Flag, None] = {}  # of threads that wait for changes
@@ -106,8 +106,9 @@ class Store:
 
     def add_news(self) -> None:
         """The stream brought an event, or ended: the poll thread is to ask at once."""
-        self.news += 1
-        _set_all(self._news_flags)
+        if not self.news:  # else the poll thread knows, and waits until it may ask again
+            self.news = True
+            _set_all(self._news_flags)
 
     def add_recovery(self) -> None:
         """GET is answered again: the stream thread may try earlier."""

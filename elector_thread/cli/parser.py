@@ -203,6 +203,11 @@ def _add_up(commands: Commands[_Parser]) -> None:
         help="replace the oldest replica at this interval, as a rolling update does",
     )
     parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="replicas also verify by the Lease that they lead (ELECTOR_THREAD_VERIFY=lease)",
+    )
+    parser.add_argument(
         "--grace",
         type=_number(0, 3600),
         default=5.0,

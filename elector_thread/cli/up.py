@@ -30,10 +30,11 @@ def up(options: Namespace, command: list[str]) -> int:
     options: as parsed from the command line. Raises `UsageError`.
     """
     if command:
-        return _run_replicas(_plan(options, command), options.port)
-    if options.replicas is not None or options.restart or options.rolling is not None:
+        return _run_replicas(_plan(options, command), options.port, verify=options.verify)
+    if options.replicas is not None or options.restart or options.rolling or options.verify:
         raise UsageError(
-            "--replicas, --restart and --rolling need a command: elector-thread up -- COMMAND"
+            "--replicas, --restart, --rolling and --verify need a command: "
+            "elector-thread up -- COMMAND"
         )
     return _run_alone(options.port)
 
@@ -56,9 +57,9 @@ def _plan(options: Namespace, command: list[str]) -> Plan:
 
 
 @contextmanager
-def _elector(port: int) -> Iterator[LocalElector]:
+def _elector(port: int, *, verify: bool = False) -> Iterator[LocalElector]:
     try:
-        elector = LocalElector(port, public=True).start()
+        elector = LocalElector(port, public=True, verify=verify).start()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(
@@ -71,10 +72,10 @@ def _elector(port: int) -> Iterator[LocalElector]:
         elector.stop()
 
 
-def _run_replicas(plan: Plan, port: int) -> int:
+def _run_replicas(plan: Plan, port: int, *, verify: bool) -> int:
     watchdog = Watchdog()  # forks, so it comes before any thread
     try:
-        with _elector(port) as elector:
+        with _elector(port, verify=verify) as elector:
             output = Output(name_width(plan.app), on_closed=_end_like_sigterm)
             deployment = Deployment(plan, elector, output, watchdog)
             elector.set_process_hooks(
@@ -92,6 +93,7 @@ def _run_alone(port: int) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     with _elector(port) as elector, Output(on_closed=_end_like_sigterm) as output:
         _announce(elector, output)
+        output.say(f"its Lease: {elector.lease_url}")
         elector.elect(socket.gethostname())
         return 128 + signal.sigwait(ENDING_SIGNALS)
 

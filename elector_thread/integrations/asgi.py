@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
+from .. import default
 from .._state.model import State, Status
-from ..default import configure
 from ..elector import Elector
 from ..guard import Guard
 from ..settings import Options
@@ -53,7 +53,7 @@ class AsyncElector:
     def __init__(self, elector: Elector | None = None, **settings: Unpack[Options]) -> None:
         if elector is not None and settings:
             raise TypeError("expected either an elector or settings for one, got both")
-        self.elector = configure(**settings) if elector is None else elector
+        self.elector = _process_wide(settings) if elector is None else elector
         self._binding = LoopBinding()
         self._until_leader = SharedWait(
             lambda: self.elector.is_leader, lambda: self.elector.wait_until_leader()
@@ -181,3 +181,11 @@ class AsyncElector:
         """Remove a callback; False if it was not registered."""
         plain = self.elector.remove(callback)
         return self.elector.remove(AsyncCallback(self._binding, callback, None)) or plain
+
+
+def _process_wide(settings: Options) -> Elector:
+    """The process-wide elector, with these settings if there are any."""
+    existing = default.current.made
+    if existing is not None and not settings:
+        return existing
+    return default.configure(**settings)

@@ -1,5 +1,6 @@
 """A local elector for development and tests: answers as the platform's sidecar, on loopback only.
 
+It also serves the Lease behind the sidecar, as the Kubernetes API server does.
 Needs the extra ``local`` (h11, Starlette and uvicorn). `control` controls one that runs in
 another process, `reporter` reports to its page; `child`, `watchdog`, `output` and `replicas`
 run the commands of ``elector-thread run`` and ``up``. None of these needs the extra.

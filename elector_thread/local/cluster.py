@@ -13,18 +13,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from .disagreement import DisagreementMonitor
 from .faults import Fault, FaultError, FaultKind, check_fault
 from .history import History
-from .replica import ProcessHooks, Replica, call_hook, disagreement
+from .objects import ObjectStore
+from .replica import ProcessHooks, Replica, call_hook
 from .sidecar_server import NO_RESULT, SidecarServer, election_result
 
 __all__ = ["Cluster"]
 
 TICK = 0.05
 """Seconds between two looks at what only time brings."""
-
-DISAGREEMENT_AFTER = 0.4
-"""Seconds before a disagreement counts: a new result takes a moment to arrive."""
 
 MAX_GONE = 8
 """How many replicas that are gone the state still shows."""
@@ -33,14 +32,22 @@ MAX_GONE = 8
 class Cluster:
     """Replicas with a sidecar each, and one sidecar more for programs that are not replicas.
 
+    port: that of the sidecar for programs that are not replicas; 0 takes a free port.
     failover_delay: seconds between the end of the leader and the next election.
     report_url: returns the URL for a replica's reports, given its secret key.
+    verify: whether the environment of the replicas asks for verification by the Lease.
     """
 
     def __init__(
-        self, plain: SidecarServer, *, failover_delay: float, report_url: Callable[[str], str]
+        self,
+        port: int,
+        *,
+        failover_delay: float,
+        report_url: Callable[[str], str],
+        verify: bool,
     ) -> None:
-        self.plain = plain
+        self._objects = ObjectStore()
+        self.plain = SidecarServer(None, port, objects=self._objects, verify=verify)
         self.hooks = ProcessHooks()
         self.history = History()
         self.leader: str | None = None
@@ -49,12 +56,16 @@ class Cluster:
         self._failover_delay = failover_delay
         self._election_due: float | None = None
         self._report_url = report_url
+        self._verify = verify
         self._replicas: dict[str, Replica] = {}  # the oldest first
         self._gone: deque[dict[str, Any]] = deque(maxlen=MAX_GONE)
         self._faults: list[Fault] = []
         self._fault_count = 0
-        self._disagreement: dict[str, Any] | None = None
-        self._disagreement_since: float | None = None
+        self._disagreements = DisagreementMonitor(self.history)
+
+    async def open(self) -> None:
+        """Accept connections."""
+        await self._apply_faults()
 
     # --- replicas and elections ---------------------------------------------------------
 
@@ -63,7 +74,13 @@ class Cluster:
         if name in self._replicas:
             raise ValueError(f"replica {name} already exists")
         key = secrets.token_urlsafe(16)
-        sidecar = SidecarServer(name, report_url=self._report_url(key))
+        self._objects.add_pod(name)
+        sidecar = SidecarServer(
+            name,
+            objects=self._objects,
+            report_url=self._report_url(key),
+            verify=self._verify,
+        )
         self._replicas[name] = Replica(name, sidecar, key)
         for gone in [gone for gone in self._gone if gone["name"] == name]:
             self._gone.remove(gone)
@@ -80,6 +97,7 @@ class Cluster:
         if replica is None:
             return
         replica.sidecar.close()
+        self._objects.delete_pod(name)
         self._gone.append(replica.as_dict(self.history.now(), alive=False))
         for fault in [fault for fault in self._faults if fault.replica == name]:
             self._remove_fault(fault)
@@ -93,6 +111,7 @@ class Cluster:
             self._previous_leader = self.leader
         self.leader = name
         self._election_due = None
+        self._objects.begin_term(name)
         self._result = election_result(name)
         self.plain.publish(self._result)
         for replica in self._replicas.values():
@@ -103,6 +122,7 @@ class Cluster:
     def _fail_over(self) -> None:
         """The leader is gone. Until the next election the sidecars still answer its name."""
         self._previous_leader, self.leader = self.leader, None
+        self._objects.end_term()
         if self._failover_delay:
             self._election_due = self.history.now() + self._failover_delay
         else:
@@ -134,6 +154,8 @@ class Cluster:
             await self._end(fault)
             raise
         if fault.happens_once:
+            if kind is FaultKind.LEASE_401:
+                self._expire_tokens(fault)
             await self._end(fault)
         return fault
 
@@ -162,6 +184,7 @@ class Cluster:
             raise FaultError(f"replica: expected a replica to {kind.word}, but none is alive")
 
     async def _begin(self, fault: Fault) -> None:
+        await self._apply_faults()  # first, so that an isolated replica never sees the new Lease
         for replica in list(self._replicas.values()):
             if not fault.applies_to(replica.name) or replica.name not in self._replicas:
                 continue  # the latter: it ended while another one was killed
@@ -174,10 +197,17 @@ class Cluster:
                 self.remove_replica(replica.name)
             elif fault.kind is FaultKind.SPLIT:
                 self._isolate(replica)
-        await self._apply_faults()
+
+    def _expire_tokens(self, fault: Fault) -> None:
+        for sidecar in self._sidecars():
+            if fault.applies_to(sidecar.name):
+                sidecar.api.expire_token()
 
     def _isolate(self, replica: Replica) -> None:
-        """Its sidecar keeps an outdated leader. If it leads, the others elect another."""
+        """Its sidecar keeps an outdated leader. If it leads, the others elect another.
+
+        As when a node loses the API server: after a while the cluster deletes the Lease.
+        """
         replica.isolated = True
         if replica.name == self.leader:
             self._fail_over()
@@ -258,16 +288,7 @@ class Cluster:
                 replica.shown = state, leader = current
                 self.history.add("view", replica=replica.name, state=state, leader=leader)
         claimants = [name for name, one in self._replicas.items() if one.shown[0] == "leader"]
-        found = disagreement(self.leader, claimants)
-        if found is None:
-            self._disagreement_since = None
-        elif self._disagreement_since is None:
-            self._disagreement_since = now
-        since = self._disagreement_since
-        if found == self._disagreement or (since is not None and now - since < DISAGREEMENT_AFTER):
-            return
-        self._disagreement = found
-        self.history.add("disagreement", since=since, **(found or {"text": None, "replicas": []}))
+        self._disagreements.update(self.leader, claimants)
 
     # --- state --------------------------------------------------------------------------
 
@@ -282,10 +303,11 @@ class Cluster:
                 "streams": self.plain.streams,
                 "gets": self.plain.gets,
                 "get_url": self.plain.get_url,
+                "lease_url": self.plain.api.lease_url,
             },
             "streams": sum(sidecar.streams for sidecar in self._sidecars()),
             "faults": [fault.as_dict(now) for fault in self._faults],
-            "disagreement": self._disagreement,
+            "disagreement": self._disagreements.current,
         }
 
     def close(self) -> None:

@@ -33,7 +33,18 @@ class FaultKind(Enum):
     RESTART = ("restart", "Sidecar", "Restart sidecar", "refused, then {}, then the name again")
     FREEZE = ("freeze", "Replica", "Freeze replica", "SIGSTOP until the fault ends, then SIGCONT")
     KILL = ("kill", "Replica", "Kill replica", "SIGKILL; if it leads, the next oldest takes over")
-    SPLIT = ("split", "Replica", "Isolate replica", "its sidecar names an outdated leader")
+    SPLIT = ("split", "Replica", "Isolate replica", "outdated sidecar, API server out of reach")
+    LEASE_REFUSE = ("lease-refuse", "API server", "API server away", "connections are refused")
+    LEASE_HANG = ("lease-hang", "API server", "API server hangs", "requests stay unanswered")
+    LEASE_500 = ("lease-500", "API server", "API server answers 500", "an internal error")
+    LEASE_429 = ("lease-429", "API server", "API server answers 429", "too many requests")
+    LEASE_403 = ("lease-403", "API server", "API server answers 403", "the RoleBinding is missing")
+    LEASE_401 = (
+        "lease-401",
+        "API server",
+        "API server answers 401",
+        "once, as for an expired token; with a duration, to every request",
+    )
 
     def __init__(self, word: str, group: str, label: str, effect: str) -> None:
         self.word = word
@@ -86,8 +97,8 @@ class Fault:
     @property
     def happens_once(self) -> bool:
         """Whether it is over as soon as it was applied."""
-        streams_end = self.kind in (FaultKind.DROP, FaultKind.RESET) and self.seconds is None
-        return streams_end or not self.kind.takes_seconds
+        once = (FaultKind.DROP, FaultKind.RESET, FaultKind.LEASE_401)
+        return (self.kind in once and self.seconds is None) or not self.kind.takes_seconds
 
     def remaining(self, now: float) -> float | None:
         """Seconds until it ends; None if it lasts until it is cleared."""

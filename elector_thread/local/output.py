@@ -41,9 +41,10 @@ _CONTROL = re.compile(
 
 
 class _Line(NamedTuple):
-    """``done`` is called when the line was written or dropped."""
+    """``style`` colours its source; ``done`` is called when it was written or dropped."""
 
     source: str
+    style: str
     text: str
     is_error: bool
     done: Callable[[], object]
@@ -60,14 +61,10 @@ class Output:
     but not their supervisor.
     """
 
-    # `_styles` is written by the thread that starts replicas and read by the writer's
-    # thread, with single dict operations.
-
     def __init__(self, width: int = 0, on_closed: Callable[[], object] = lambda: None) -> None:
         self._width = max(width, len(OUR_NAME))
         self._on_closed = on_closed
         self._coloured = {True: has_colours(sys.stderr), False: has_colours(sys.stdout)}
-        self._styles: dict[str, str] = {OUR_NAME: BOLD}
         self._palette = cycle(PALETTE)
         self._lines: SimpleQueue[_Line | None] = SimpleQueue()
         self._broken: set[bool] = set()  # streams that failed; used by the writer's thread only
@@ -83,7 +80,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """Write a line of our own to stdout."""
-        self._lines.put(_Line(OUR_NAME, text, False, _do_nothing))
+        self._lines.put(_Line(OUR_NAME, BOLD, text, False, _do_nothing))
 
     def note(self, text: str) -> None:
         """Write a line of our own to stdout if that is a terminal."""
@@ -92,32 +89,28 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Write a line of our own to stderr."""
-        self._lines.put(_Line(OUR_NAME, text, True, _do_nothing))
+        self._lines.put(_Line(OUR_NAME, BOLD, text, True, _do_nothing))
 
     def follow(self, source: str, stdout: IO[bytes], stderr: IO[bytes]) -> list[Thread]:
         """Write the lines from these pipes under the name ``source``, until both are closed.
 
         Returns the threads that read; they end soon after the last writer has.
         """
-        self._styles[source] = f"\033[{next(self._palette)}m"
+        style = f"\033[{next(self._palette)}m"
         threads = [
             Thread(target=self._read, args=args, name=f"elector-output-{source}", daemon=True)
-            for args in ((source, stdout, False), (source, stderr, True))
+            for args in ((source, style, stdout, False), (source, style, stderr, True))
         ]
         for thread in threads:
             thread.start()
         return threads
 
-    def forget(self, source: str) -> None:
-        """Drop the state kept for ``source``, which has ended."""
-        self._styles.pop(source, None)
-
-    def _read(self, source: str, pipe: IO[bytes], is_error: bool) -> None:
+    def _read(self, source: str, style: str, pipe: IO[bytes], is_error: bool) -> None:
         room = Semaphore(MAX_QUEUED_LINES)
         with pipe:
             for line in _lines(pipe):
                 room.acquire()
-                self._lines.put(_Line(source, line, is_error, room.release))
+                self._lines.put(_Line(source, style, line, is_error, room.release))
 
     def _write_all(self) -> None:
         while (line := self._lines.get()) is not None:
@@ -144,10 +137,9 @@ class Output:
         mark = "!" if line.is_error else "|"
         if not self._coloured[line.is_error]:
             return f"{line.source:<{self._width}} {mark} {_escape(line.text, colours=False)}\n"
-        style = self._styles.get(line.source, PLAIN)
-        mark_style = RED if line.is_error else style
+        mark_style = RED if line.is_error else line.style
         text = _escape(line.text, colours=True)
-        name = f"{style}{line.source:<{self._width}}{PLAIN}"
+        name = f"{line.style}{line.source:<{self._width}}{PLAIN}"
         return f"{name} {mark_style}{mark}{PLAIN} {text}{PLAIN if ESCAPE in text else ''}\n"
 
 

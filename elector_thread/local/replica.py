@@ -11,7 +11,7 @@ from typing import Any
 from .faults import FaultError
 from .sidecar_server import SidecarServer
 
-__all__ = ["ProcessHook", "ProcessHooks", "Replica", "ReportError", "call_hook", "disagreement"]
+__all__ = ["ProcessHook", "ProcessHooks", "Replica", "ReportError", "call_hook"]
 
 SILENT_AFTER = 2.5
 """Seconds without a report after which a replica is silent. It reports every second."""
@@ -114,16 +114,6 @@ class Replica:
             "last_report_age": None if last is None else round(now - last, 1),
             "streams": self.sidecar.streams if alive else 0,
             "gets": self.sidecar.gets,
+            "lease_gets": self.sidecar.api.gets,
             "get_url": self.sidecar.get_url,
         }
-
-
-def disagreement(leader: str | None, claimants: list[str]) -> dict[str, Any] | None:
-    """Whether other replicas than the leader report to lead: ``text`` and ``replicas``."""
-    wrong = [name for name in claimants if name != leader]
-    if not wrong:
-        return None
-    names = " and ".join(filter(None, (", ".join(claimants[:-1]), claimants[-1])))
-    claim = f"{names} claim{'s' if len(claimants) == 1 else ''} to be the leader"
-    elected = f"the elected leader is {leader}" if leader else "no leader is elected"
-    return {"text": f"{claim}; {elected}", "replicas": wrong}

@@ -209,7 +209,6 @@ class Deployment:
     def _on_gone(self, replica: ReplicaProcess) -> None:
         del self._replicas[replica.name]
         self._watchdog.release(replica.mark)
-        self._output.forget(replica.name)
         self._report_end(replica)
         if not self._ending:
             self._elector.remove_replica(replica.name)

@@ -16,8 +16,9 @@ from .admin import AdminApp
 from .cluster import Cluster
 from .discovery import publish, withdraw
 from .history import Entry
+from .http_server import bind_socket
 from .replica import ProcessHook, ProcessHooks
-from .sidecar_server import SidecarServer, bind_socket
+from .sidecar_server import SidecarServer
 
 __all__ = ["LocalElector"]
 
@@ -34,11 +35,13 @@ class LocalElector:
     admin_port: the port of the page and the control HTTP API; 0 takes a free port.
     failover_delay: seconds between the end of the leader's replica and the next election.
     public: whether ``elector-thread elect`` and ``fault`` find it from another terminal.
+    verify: whether programs are asked to verify leadership by the Lease: sets
+        ``ELECTOR_THREAD_VERIFY`` in every ``environ``.
 
-    Attributes: ``port``, ``get_url``, ``sse_url`` and ``environ`` (the platform's environment
-    variables) are those of the sidecar for programs that are not replicas; ``admin_url`` is
-    the URL of the page and the control HTTP API; ``ui_url`` is the page's with the ``token``,
-    which allows its holder to inject faults.
+    Attributes: ``port``, ``get_url``, ``sse_url``, ``lease_url`` and ``environ`` (the
+    environment variables) are those of the sidecar, and of the API server, for programs that
+    are not replicas; ``admin_url`` is the URL of the page and the control HTTP API; ``ui_url``
+    is the page's with the ``token``, which allows its holder to inject faults.
 
     Every method may be called from any thread. Raises OSError if a port is taken.
 
@@ -59,27 +62,30 @@ class LocalElector:
         admin_port: int = 0,
         failover_delay: float = 0.0,
         public: bool = False,
+        verify: bool = False,
     ) -> None:
-        self._plain = SidecarServer(None, port)
-        try:
-            self._admin_socket = bind_socket(admin_port)
-        except OSError:
-            self._plain.close()
-            raise
-        self.port = self._plain.port
-        self.get_url = self._plain.get_url
-        self.sse_url = self._plain.sse_url
-        self.environ = self._plain.environ
+        self._admin_socket = bind_socket(admin_port)
         self.admin_port: int = self._admin_socket.getsockname()[1]
         self.admin_url = f"http://localhost:{self.admin_port}"
         self.token = secrets.token_urlsafe(24)
         self.ui_url = f"{self.admin_url}/ui?token={self.token}"
         self._public = public
-        self._cluster = Cluster(
-            self._plain,
-            failover_delay=failover_delay,
-            report_url=lambda key: f"{self.admin_url}/admin/report?key={key}",
-        )
+        try:
+            self._cluster = Cluster(
+                port,
+                failover_delay=failover_delay,
+                report_url=lambda key: f"{self.admin_url}/admin/report?key={key}",
+                verify=verify,
+            )
+        except OSError:
+            self._admin_socket.close()
+            raise
+        plain = self._cluster.plain
+        self.port = plain.port
+        self.get_url = plain.get_url
+        self.sse_url = plain.sse_url
+        self.lease_url = plain.api.lease_url
+        self.environ = plain.environ
         self._admin = AdminApp(self._cluster, self.admin_port, self.token)
         self._started: Future[None] = Future()
         self._thread = Thread(target=self._run_loop, name="local-elector", daemon=True)
@@ -93,7 +99,11 @@ class LocalElector:
         that, and OSError if it cannot be written.
         """
         self._thread.start()
-        self._started.result()
+        try:
+            self._started.result()
+        except BaseException:
+            self._thread.join()  # so that a `stop` does not find it alive without its loop
+            raise
         if self._public:
             try:
                 publish(self.ui_url)
@@ -212,7 +222,7 @@ class LocalElector:
         self._loop = asyncio.get_running_loop()
         watch = asyncio.create_task(self._cluster.watch_time())
         try:
-            await self._plain.open()
+            await self._cluster.open()
             self._admin_socket.listen()
             self._server = _admin_server(self._admin)
             self._started.set_result(None)

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
-from contextlib import suppress
 from datetime import UTC, datetime
 
-import h11
-
+from .api_server import ApiServer
 from .faults import FaultKind
 from .http_messages import (
-    BAD_REQUEST,
     READ_SIZE,
     HttpRequest,
     RequestReader,
@@ -24,8 +19,10 @@ from .http_messages import (
     response_message,
     stream_head,
 )
+from .http_server import HttpServer, disconnect
+from .objects import ObjectStore
 
-__all__ = ["NO_RESULT", "SidecarServer", "bind_socket", "election_result"]
+__all__ = ["NO_RESULT", "SidecarServer", "election_result"]
 
 NO_RESULT = b"{}"
 """What a sidecar answers before the first election."""
@@ -46,34 +43,49 @@ def election_result(leader: str) -> bytes:
 class SidecarServer:
     """Answers as the elector sidecar does, on a loopback port of its own.
 
+    Beside it is the API server as this replica reaches it, on another port: ``api``.
+
     name: the replica whose sidecar it is; None for programs that are not replicas.
+    objects: what the API server returns.
     report_url: where that replica reports its state.
+    verify: whether ``environ`` asks for verification by the Lease.
 
     Attributes: ``port``, ``get_url``, ``sse_url``, ``environ`` (the environment variables for
     a process beside this sidecar) and ``gets`` (how many GETs it was sent).
     """
 
-    def __init__(self, name: str | None, port: int = 0, *, report_url: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        port: int = 0,
+        *,
+        objects: ObjectStore,
+        report_url: str | None = None,
+        verify: bool = False,
+    ) -> None:
         self.name = name
         self.gets = 0
-        self._socket = bind_socket(port)
-        self.port: int = self._socket.getsockname()[1]
+        self._http = HttpServer(self._answer_requests, port)
+        self.port = self._http.port
+        self.api = ApiServer(objects)
         self.get_url = f"http://localhost:{self.port}/"
         self.sse_url = f"{self.get_url}sse"
         self.environ = {
             "ELECTOR_GET_URL": self.get_url,
             "ELECTOR_SSE_URL": self.sse_url,
             "ELECTOR_PATH": f"localhost:{self.port}",
+            "ELECTOR_THREAD_LEASE_URL": self.api.lease_url,
         }
+        if name is not None:
+            self.environ["NAIS_POD_NAME"] = name
         if report_url is not None:
             self.environ["ELECTOR_THREAD_REPORT_URL"] = report_url
-        self._server: asyncio.Server | None = None
-        self._closed = False
+        if verify:
+            self.environ["ELECTOR_THREAD_VERIFY"] = "lease"
         self._result = NO_RESULT
         self._faults: frozenset[FaultKind] = frozenset()
         self._not_hanging = asyncio.Event()
         self._not_hanging.set()
-        self._connections: set[asyncio.StreamWriter] = set()
         self._streams: dict[asyncio.StreamWriter, HttpRequest] = {}
 
     @property
@@ -83,22 +95,11 @@ class SidecarServer:
 
     # --- control, on the event loop -----------------------------------------------------
 
-    async def open(self) -> None:
-        """Accept connections."""
-        if self._server is not None or self._closed:
-            return
-        self._server = await asyncio.start_server(
-            self._serve, sock=self._socket, start_serving=False
-        )
-        await self._server.start_serving()
-
     def close(self) -> None:
-        """End all connections and release the port, for good."""
-        self._closed = True
-        self._stop_listening()
+        """End all connections and release both ports, for good."""
         self._not_hanging.set()
-        for writer in list(self._connections):
-            writer.transport.abort()
+        self._http.close()
+        self.api.close()
 
     def publish(self, result: bytes) -> None:
         """Remember a new result and send it to every stream."""
@@ -109,13 +110,13 @@ class SidecarServer:
             writer.write(event_message(request, self._body()))
 
     async def set_faults(self, faults: frozenset[FaultKind]) -> None:
-        """From now on these faults are active, and no others."""
+        """From now on these faults are active, and no others. Opens the ports if none refuses."""
         begun, ended, self._faults = faults - self._faults, self._faults - faults, faults
-        if FaultKind.REFUSE in begun:
-            self._refuse_connections()
+        if FaultKind.REFUSE in faults:
+            self._http.refuse()
         if begun & {FaultKind.DROP, FaultKind.RESET}:
             for writer in list(self._streams):
-                _disconnect(writer, reset=FaultKind.RESET in begun)
+                disconnect(writer, reset=FaultKind.RESET in begun)
         if FaultKind.HANG in faults:
             self._not_hanging.clear()
         else:
@@ -123,34 +124,10 @@ class SidecarServer:
         if FaultKind.EMPTY in ended:  # as when the first election is over
             self.publish(self._result)
         if FaultKind.REFUSE not in faults:
-            await self.open()
-
-    def _refuse_connections(self) -> None:
-        self._stop_listening()
-        for writer in list(self._connections):
-            _disconnect(writer, reset=True)
-        self._socket = bind_socket(self.port)  # reserves the port without listening
-
-    def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        self._socket.close()
+            await self._http.open()
+        await self.api.set_faults(self._faults)  # they may have changed during the `open`
 
     # --- connections --------------------------------------------------------------------
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
-        try:
-            await self._answer_requests(reader, writer)
-        except h11.RemoteProtocolError:
-            writer.write(BAD_REQUEST)
-        except ConnectionError:
-            pass  # the client is gone
-        finally:
-            self._connections.discard(writer)
-            self._streams.pop(writer, None)
-            writer.close()
 
     async def _answer_requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -160,20 +137,29 @@ class SidecarServer:
         while keep_alive and (request := await requests.next()):
             keep_alive = request.keep_alive
             if request.path == "/sse" and not self._faults & {FaultKind.ERROR, FaultKind.HTML}:
-                self._open_stream(request, writer)
-                while await reader.read(READ_SIZE):
-                    pass  # the sidecar never answers what follows on this connection
+                await self._serve_stream(request, reader, writer)
                 return
             if request.path != "/sse":
                 self.gets += 1
                 await self._not_hanging.wait()
             writer.write(self._response(request))
 
+    async def _serve_stream(
+        self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Serve a stream until the client closes the connection."""
+        self._open_stream(request, writer)
+        try:
+            while await reader.read(READ_SIZE):
+                pass  # the sidecar never answers what follows on this connection
+        finally:
+            del self._streams[writer]
+
     def _open_stream(self, request: HttpRequest, writer: asyncio.StreamWriter) -> None:
         self._streams[writer] = request
         writer.write(stream_head(request) + event_message(request, self._body()))
         if self._faults & {FaultKind.DROP, FaultKind.RESET}:
-            _disconnect(writer, reset=FaultKind.RESET in self._faults)
+            disconnect(writer, reset=FaultKind.RESET in self._faults)
 
     def _response(self, request: HttpRequest) -> bytes:
         if FaultKind.ERROR in self._faults:
@@ -186,26 +172,3 @@ class SidecarServer:
         if FaultKind.GARBAGE in self._faults:
             return GARBAGE
         return NO_RESULT if FaultKind.EMPTY in self._faults else self._result
-
-
-def _disconnect(writer: asyncio.StreamWriter, *, reset: bool) -> None:
-    """End a connection after what was written so far, or at once by a TCP reset."""
-    if not reset:
-        writer.close()
-        return
-    with suppress(OSError):  # already disconnected
-        no_linger = struct.pack("ii", 1, 0)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
-    writer.transport.abort()
-
-
-def bind_socket(port: int) -> socket.socket:
-    """A socket that holds a loopback port (0: a free one) and does not listen yet."""
-    sock = socket.socket()
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", port))
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -53,7 +53,7 @@ LOCKS = {
     "Health._lock",
     "TaskRunner._lock",
     "Log._lock",
-    "Runtime._lock",
+    "Asking._lock",
     "Store._lock",
     "_IdleConnections.mutex",
     "podlock._lock",

@@ -215,3 +215,9 @@ assert elected.wait(10)
 """
     done = manage(env=environment(), python=("-c", code))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_async_elector_without_settings_keeps_those_of_configure() -> None:
+    configured = configure(get_url="http://localhost:1/", grace_period=60.0)
+    assert AsyncElector().elector is configured
+    assert repr(configured).endswith("http://localhost:1/>")

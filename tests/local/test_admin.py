@@ -53,6 +53,7 @@ def test_state(local: LocalElector) -> None:
         "last_report_age": None,
         "streams": 0,
         "gets": 0,
+        "lease_gets": 0,
         "get_url": "",
     }
 

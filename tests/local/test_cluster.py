@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from elector_thread.local import LocalElector
-from elector_thread.local.sidecar_server import bind_socket
+from elector_thread.local.http_server import bind_socket
 
 from ..polling import until
 from .tools import leader_at, stream

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -157,15 +158,15 @@ def test_every_fault_has_a_button_that_makes_it(page: Page, local: LocalElector)
     page.get_by_label("Target").select_option("pod-a")
     page.get_by_label("Duration").select_option("300")
     buttons = page.locator("#kinds button")
-    expect(buttons).to_have_count(13)
+    expect(buttons).to_have_count(19)
     kinds = [button.get_attribute("data-kind") for button in buttons.all()]
     for kind in kinds:
         if kind != "kill":
             page.locator(f"#kinds button[data-kind={kind}]").click()
-    until(lambda: len(local.state()["faults"]) == 12, "all faults at once")
+    until(lambda: len(local.state()["faults"]) == 18, "all faults at once")
     on = {fault["kind"] for fault in local.state()["faults"]}
     assert on | {"kill"} == set(kinds)
-    expect(page.locator("#faults li")).to_have_count(12)
+    expect(page.locator("#faults li")).to_have_count(18)
     page.get_by_role("button", name="End all faults").click()
     expect(page.locator("#no-faults")).to_be_visible()
 
@@ -204,6 +205,14 @@ def test_a_screen_reader_hears_changes_and_can_read_the_state(
             (one) => !(one.ariaLabel || one.labels?.length || one.textContent.trim())).length"""
     )
     assert unnamed == 0
+
+
+def test_who_reads_the_lease_is_marked(page: Page, local: LocalElector) -> None:
+    reading = local.add_replica("pod-a")
+    local.add_replica("pod-b")
+    urllib.request.urlopen(reading.environ["ELECTOR_THREAD_LEASE_URL"]).close()
+    expect(page.get_by_role("row", name=re.compile("^pod-a"))).to_contain_text("reads the Lease")
+    expect(page.get_by_role("row", name=re.compile("^pod-b"))).not_to_contain_text("reads")
 
 
 def test_a_refusal_is_shown(page: Page, local: LocalElector) -> None:

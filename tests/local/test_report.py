@@ -21,7 +21,9 @@ from elector_thread import Elector, State
 from elector_thread._runtime.process import electors
 from elector_thread._state import health
 from elector_thread.local import LocalElector, SidecarServer
-from elector_thread.local.replica import Replica, disagreement
+from elector_thread.local.disagreement import disagreement
+from elector_thread.local.objects import ObjectStore
+from elector_thread.local.replica import Replica
 from elector_thread.local.reporter import Reporter, report_address
 
 from ..polling import until
@@ -272,7 +274,7 @@ def test_without_an_address_no_thread_starts(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def make_replica() -> Replica:
-    return Replica("pod-a", SidecarServer("pod-a"), "key")
+    return Replica("pod-a", SidecarServer("pod-a", objects=ObjectStore()), "key")
 
 
 def test_of_several_processes_the_one_that_leads_counts() -> None:

@@ -97,5 +97,7 @@ def test_requests_behind_a_stream_are_never_answered(local: LocalElector) -> Non
 
 
 def test_only_loopback_listens(local: LocalElector) -> None:
-    assert local._plain._socket.getsockname()[0] == "127.0.0.1"
+    sidecar = local._cluster.plain
+    assert sidecar._http.socket.getsockname()[0] == "127.0.0.1"
+    assert sidecar.api._http.socket.getsockname()[0] == "127.0.0.1"
     assert local._admin_socket.getsockname()[0] == "127.0.0.1"

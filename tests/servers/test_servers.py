@@ -83,6 +83,8 @@ def obstacles() -> dict[str, str]:
     found = {}
     if why := uwsgi_obstacle():
         found |= {name: why for name in ROWS if name.startswith("uwsgi")}
+    elif sys.version_info >= (3, 13):  # with any application: uWSGI releases a lock it never took
+        found["uwsgi, osafterfork"] = "uWSGI's py-call-osafterfork aborts on Python 3.13"
     gunicorn = version("gunicorn")
     if int(gunicorn.split(".")[0]) < 27:
         why = f"gunicorn {gunicorn} has no ASGI worker"

@@ -36,6 +36,7 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
         (["--replicas", "3"], "need a command"),
         (["--restart"], "need a command"),
+        (["--verify"], "need a command"),
         (
             ["--rolling", "0", "--", "true"],
             "--rolling: expected a number from 0.1 to 86400, got '0'",
@@ -122,7 +123,7 @@ def test_faults_are_listed_without_an_elector(capfd: pytest.CaptureFixture[str])
     assert main(["fault", "--list"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    assert "freeze   Freeze replica: SIGSTOP" in out
+    assert "freeze        Freeze replica: SIGSTOP" in out
 
 
 def test_a_bad_address_is_reported(

@@ -1,7 +1,8 @@
-"""The demo ends quietly however it ends. `make demo` runs it as a whole."""
+"""What the demo shows of verification, and that it ends quietly however it ends."""
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from ..polling import until
 from .helpers import PATIENCE
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
+
+GRACE_PERIOD = 3.0
+"""Seconds, as set by the demo."""
 
 MARK = "DEMO_UNDER_TEST"
 """A variable in the environment of whatever the demo starts, to find it again."""
@@ -63,6 +67,25 @@ def on_terminal(mark: str, no_colour: str) -> bytes:
         assert demo.stderr is not None
         assert (demo.wait(PATIENCE), demo.stderr.read()) == (130, b"")
     return seen
+
+
+@pytest.mark.timeout(90)
+def test_two_leaders_without_verification_and_one_with_it(mark: str) -> None:
+    with begin(mark, subprocess.PIPE) as demo:
+        out, err = demo.communicate(timeout=80)
+    text = out.decode()
+
+    assert (demo.returncode, err) == (0, b""), text
+    without, with_verification = text.split("The same with --verify")
+    assert re.search(r"^(app-\S+) is cut off: two leaders", without, re.MULTILINE)
+    stepped_down = re.search(
+        r"^(app-\S+) stepped down after (\S+) s: (app-\S+) is the only leader",
+        with_verification,
+        re.MULTILINE,
+    )
+    assert stepped_down, text
+    assert float(stepped_down[2]) < GRACE_PERIOD + 2, "the rest is for a busy machine"
+    until(lambda: not marked(mark), "everything that the demo started to end")
 
 
 def test_colours_on_a_terminal_have_a_meaning(mark: str) -> None:

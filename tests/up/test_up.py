@@ -63,6 +63,39 @@ def test_replicas_are_named_and_equipped_like_pods() -> None:
         assert up.interrupt() == 130
 
 
+@pytest.mark.parametrize(("options", "verify"), [([], "none"), (["--verify"], "lease")])
+def test_replicas_can_read_the_lease_and_are_asked_to(options: list[str], verify: str) -> None:
+    script = (
+        "echo ${ELECTOR_THREAD_VERIFY-none} $NAIS_POD_NAME $ELECTOR_THREAD_LEASE_URL; "
+        "exec sleep 300"
+    )
+    with Up("-n", "2", *options, "--", "sh", "-c", script) as up:
+        lines = up.matches(rf"^({POD}) +\| (\S+) (\S+) (\S+)$", 2)
+        (first,) = leaders(up, 1)
+
+        assert len({line[6] for line in lines}) == 2, "one address for each"
+        for line in lines:
+            assert (line[4], line[5]) == (verify, line[1])
+            with urllib.request.urlopen(line[6]) as answer:
+                assert json.load(answer)["spec"]["holderIdentity"] == first
+
+
+def test_an_isolated_leader_can_no_longer_read_the_lease(run: Callable[..., str]) -> None:
+    script = "echo lease $ELECTOR_THREAD_LEASE_URL; exec sleep 300"
+    with Up("-n", "2", "--", "sh", "-c", script) as up:
+        urls = {line[1]: line[2] for line in up.matches(r"^(\S+) +\| lease (\S+)$", 2)}
+        (first,) = leaders(up, 1)
+        (second,) = set(urls) - {first}
+
+        run("fault", "split", "--replica", first)
+
+        assert leaders(up, 2)[1] == second
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(urls[first])
+        with urllib.request.urlopen(urls[second]) as answer:
+            assert json.load(answer)["spec"]["holderIdentity"] == second
+
+
 def test_the_oldest_leads_for_life_and_then_the_next() -> None:
     with Up("-n", "3", "--", *SLEEPER) as up:
         replicas = {name: pid for pid, name in pids(up, 3).items()}
@@ -199,6 +232,8 @@ def test_alone_it_names_this_host_until_another_name_is_elected(
         assert run("elect", "pod-b") == "pod-b leads\n"
         assert leaders(up, 2)[1] == "pod-b"
         assert ask(url) == "pod-b"
+        with urllib.request.urlopen(up.line(r"its Lease: (\S+)")[1]) as answer:
+            assert json.load(answer)["spec"]["holderIdentity"] == "pod-b"
         assert up.interrupt() == 130
 
 

@@ -133,7 +133,7 @@ function showReplicas(replicas) {
     says.dataset.state = replica.state ?? "";
     const clash = replica.alive && (state.disagreement?.replicas.includes(replica.name) ?? false);
     says.toggleAttribute("data-conflict", clash);
-    const more = [replica.frozen && "frozen", replica.isolated && "isolated", clash && "⚠ disagrees"].filter(Boolean);
+    const more = [replica.frozen && "frozen", replica.isolated && "isolated", replica.lease_gets > 0 && "reads the Lease", clash && "⚠ disagrees"].filter(Boolean);
     write(says, [replica.alive ? replica.state ?? "no reports" : "gone", ...more].join(", "));
     write(row.querySelector(".leads"), replica.says_leader ?? "–");
     write(row.querySelector(".age"), replica.last_report_age === null || !replica.alive ? "–" : `${replica.last_report_age.toFixed(1)} s ago`);

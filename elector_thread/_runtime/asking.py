@@ -1,0 +1,78 @@
+"""`Elector.refresh`: through the poll thread, or on connections of its own without one."""
+
+from __future__ import annotations
+
+import threading
+
+from .._sidecar.calls import SidecarClient
+from .._sidecar.failures import ExchangeFailed
+from .._sidecar.lease import LeaseClient
+from .._state.health import GetAnswered, GetFailed, Health
+from .._state.store import Store
+from ..settings import LeaseSettings, Settings
+from .poll import Poll, take_answer
+from .verifier import Verifier
+
+__all__ = ["Asking", "ask_poll"]
+
+
+def ask_poll(poll: Poll, request_timeout: float) -> str | None:
+    """Have the poll thread ask; the reason if that failed."""
+    request = poll.ask()
+    # the GET under way and the one after it, each tried twice at most
+    if request.done.wait(4 * request_timeout + 1.0):
+        return request.failure
+    return "no answer in time"
+
+
+class Asking:
+    """Exchanges of an elector that does not run, on the threads that call `Elector.refresh`.
+
+    `_clients` holds what is under way, so that a stop can cancel it; each operation on the
+    set is atomic. `_lock` is the runtime's: held while an answer is taken in, so that a stop
+    in a signal handler knows what it interrupts.
+    """
+
+    def __init__(self, settings: Settings, health: Health, lock: threading.RLock) -> None:
+        self._settings = settings
+        self._health = health
+        self._lock = lock
+        self._clients: set[SidecarClient | LeaseClient] = set()
+
+    def clients(self) -> list[SidecarClient | LeaseClient]:
+        """Those that may hold a connection now."""
+        return list(self._clients)
+
+    def ask(self, store: Store) -> str | None:
+        """Ask the sidecar once, and verify what it says; the reason if it did not answer."""
+        client = SidecarClient(self._settings)
+        self._clients.add(client)
+        try:
+            if store.closed:  # stopped before the stop could find the client
+                return "stopped meanwhile"
+            answer = client.ask()
+        except ExchangeFailed as failure:
+            if client.cancelled:
+                return "stopped meanwhile"
+            self._health.record(GetFailed(str(failure)))
+            return str(failure)
+        finally:
+            self._clients.discard(client)
+            client.close()
+        with self._lock:
+            take_answer(answer, store)
+        self._health.record(GetAnswered())
+        if self._settings.lease is not None:
+            self._verify(self._settings.lease, store)
+        return None
+
+    def _verify(self, lease: LeaseSettings, store: Store) -> None:
+        """Read the Lease, if the sidecar names us."""
+        client = LeaseClient(lease, self._settings.identity, self._settings.request_timeout)
+        self._clients.add(client)
+        verifier = Verifier(self._settings, client, store, self._health)
+        try:
+            verifier.verify()
+        finally:
+            self._clients.discard(client)
+            verifier.close()
