@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from .._state.clock import now
 from .._state.model import LeaseReading
@@ -20,7 +21,7 @@ from .events import printable
 from .failures import ConnectionDropped, ExchangeFailed, UntrustedCertificate
 from .http import HttpClient
 
-__all__ = ["LeaseClient", "NotPermitted"]
+__all__ = ["LeaseClient", "LeaseObject", "NotPermitted", "PodObject"]
 
 MAX_BYTES = 1024 * 1024
 """The longest answer: a Lease has about 1 KiB, a Pod up to a few hundred."""
@@ -37,8 +38,36 @@ class NotPermitted(ExchangeFailed):
     """Verification cannot work until someone changes the set-up; the message says what."""
 
 
+class LeaseObject(NamedTuple):
+    """The Lease as the API server has it.
+
+    holder: the name in it. uid: identifies its term. fence: the term's number, if it has one.
+    pod, owner: the name and the UID of the pod that owns it; without an owner, the holder's
+    name and None.
+    """
+
+    holder: str
+    uid: str
+    fence: int | None
+    pod: str
+    owner: str | None
+
+
+class PodObject(NamedTuple):
+    """A pod as the API server has it.
+
+    phase: such as ``"Running"``. reason: such as ``"Evicted"``, mostly None.
+    deletion: until when it should be gone (RFC 3339); None unless it is being deleted.
+    """
+
+    uid: str | None
+    phase: str | None
+    reason: str | None
+    deletion: str | None
+
+
 class LeaseClient:
-    """Reads the Lease and our own pod over one kept-alive connection. For one thread.
+    """Reads the Lease and pods over one kept-alive connection. For one thread.
 
     `cancel` may be called by any thread.
     """
@@ -74,21 +103,43 @@ class LeaseClient:
         Raises `NotPermitted` if it cannot work as things are set up, else `ExchangeFailed`.
         """
         asked_at = now()
-        self._deadline = asked_at + self._timeout
-        if problem := self.problem():
-            raise NotPermitted(problem)
+        lease = self.read_lease()
+        if lease is None:
+            return LeaseReading(asked_at)
+        holder, uid, owner = lease.holder, lease.uid, lease.owner
+        ours = holder == self._identity and owner is not None and owner == self._own_uid(uid)
+        return LeaseReading(asked_at, holder, uid, lease.fence, ours)
+
+    def read_lease(self) -> LeaseObject | None:
+        """Read the Lease alone; None if there is none. Raises as `read` does."""
+        self._begin()
         assert self._settings.lease_url is not None, "else there is a problem"
         lease = self._ask(self._settings.lease_url, "the Lease")
         if lease is None:
-            return LeaseReading(asked_at)
+            return None
         holder = _text(lease, "spec", "holderIdentity")
         uid = _text(lease, "metadata", "uid")
         if holder is None or uid is None:
             raise ExchangeFailed("expected a Lease with a holderIdentity and a uid")
         fence = _first_fence(uid, _text(lease, "metadata", "resourceVersion"))
         owner = _owner(lease)
-        ours = holder == self._identity and owner is not None and owner == self._own_uid(uid)
-        return LeaseReading(asked_at, holder, uid, fence, ours)
+        pod = _text(owner, "name") or holder
+        return LeaseObject(holder, uid, fence, pod, _text(owner, "uid"))
+
+    def read_pod(self, name: str) -> PodObject | None:
+        """Read any pod of the Lease's namespace; None if there is none. Raises as `read` does."""
+        self._begin()
+        assert self._settings.pod_url is not None, "it comes with the Lease's URL"
+        folder = self._settings.pod_url.rpartition("/")[0]
+        pod = self._ask(f"{folder}/{quote(name, safe='')}", f"the pod {name}")
+        if pod is None:
+            return None
+        return PodObject(
+            _text(pod, "metadata", "uid"),
+            _text(pod, "status", "phase"),
+            _text(pod, "status", "reason"),
+            _text(pod, "metadata", "deletionTimestamp"),
+        )
 
     def close(self) -> None:
         """Close the idle connection. For the thread that reads."""
@@ -123,6 +174,12 @@ class LeaseClient:
         return self._pod_uid
 
     # --- asking ----------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """A new ``request_timeout`` for all that follows. Raises `NotPermitted`."""
+        self._deadline = now() + self._timeout
+        if problem := self.problem():
+            raise NotPermitted(problem)
 
     def _ask(self, url: str, what: str) -> dict[str, Any] | None:
         """The object at ``url``; None if there is none. A token that was refused is read again."""
@@ -206,12 +263,12 @@ def _text(found: dict[str, Any], *path: str) -> str | None:
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
-def _owner(lease: dict[str, Any]) -> str | None:
-    """The UID of the pod that owns the Lease."""
+def _owner(lease: dict[str, Any]) -> dict[str, Any]:
+    """The reference to the pod that owns the Lease; empty if there is none."""
     metadata = lease.get("metadata")
     owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
     first = owners[0] if isinstance(owners, list) and owners else None
-    return _text(first, "uid") if isinstance(first, dict) else None
+    return first if isinstance(first, dict) else {}
 
 
 def _uid_in(token: str) -> str | None:

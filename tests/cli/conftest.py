@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -16,7 +17,11 @@ from typing import IO, Self
 
 import pytest
 
+from elector_thread.cli import main
+from elector_thread.integrations import _environment
 from elector_thread.local import LocalElector
+
+from ..scripted import ScriptedServer
 
 PATIENCE = 15.0
 """Seconds for each event that a test waits for."""
@@ -192,3 +197,46 @@ def spawn(local: LocalElector) -> Iterator[Callable[..., Running]]:
     yield spawn
     for running in started:
         running.kill()
+
+
+@pytest.fixture
+def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+    """The scripted server, as this process's elector; this process is pod-a."""
+    unwanted = [
+        name
+        for name in os.environ
+        if name.lower().endswith("_proxy") or name.startswith("KUBERNETES_")
+    ]
+    for name in (*_environment.WORKER_VARIABLES, "GUNICORN_CMD_ARGS", *unwanted):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ELECTOR_GET_URL", server.get_url)
+    monkeypatch.setenv("ELECTOR_SSE_URL", server.sse_url)
+    monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", US)
+    monkeypatch.setenv("HOSTNAME", US)
+    monkeypatch.setattr("elector_thread.cli.checks_environment.running_workers", lambda _: ())
+    return server
+
+
+def of_the_pod() -> dict[str, str]:
+    """The variables about the elector that `beside` has set, for a process of its own."""
+    return {name: os.environ[name] for name in os.environ if name.startswith("ELECTOR_")}
+
+
+Examine = Callable[[], tuple[int, dict[str, list[tuple[str, str]]]]]
+
+
+@pytest.fixture
+def examine(beside: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> Examine:
+    """Runs ``doctor --json``; returns its exit code, and the findings by level."""
+
+    def examine() -> tuple[int, dict[str, list[tuple[str, str]]]]:
+        code = main(["doctor", "--json"])
+        report = json.loads(capsys.readouterr().out)
+        assert report["ok"] is (code == 0)
+        levels: dict[str, list[tuple[str, str]]] = {"ok": [], "note": [], "problem": []}
+        for finding in report["findings"]:
+            text = f"{finding['message']} → {finding['remedy']}"
+            levels[finding["level"]].append((finding["check"], text))
+        return code, levels
+
+    return examine
