@@ -22,9 +22,9 @@ def status(code: int) -> bytes:
 class LeaseApi:
     """What the API server of a test says; `server` answers GETs of the sidecar as before.
 
-    `lease` and `pods` hold the objects; None or a missing pod is 404. `on_lease` and `on_pod`,
-    if set, replace the answers. `tokens` holds the Authorization header of each request, None
-    where there was none.
+    `lease` and `pods` hold the objects; None or a missing pod is 404. `on_lease`, `on_pod`
+    and `on_get` (the sidecar's), if set, replace the answers. `tokens` holds the Authorization
+    header of each request, None where there was none.
     """
 
     def __init__(self, server: ScriptedServer) -> None:
@@ -33,6 +33,7 @@ class LeaseApi:
         self.pods: dict[str, str] = {"pod-a": "uid-a"}
         self.on_lease: Callable[[Connection], object] | None = None
         self.on_pod: Callable[[Connection], object] | None = None
+        self.on_get: Callable[[Connection], object] | None = None
         self.lease_requests = 0
         self.pod_requests = 0
         self.tokens: list[str | None] = []
@@ -77,6 +78,8 @@ class LeaseApi:
         elif path.startswith(PODS):
             self.pod_requests += 1
             (self.on_pod or self.send_pod)(connection)
+        elif self.on_get is not None:
+            self.on_get(connection)
         else:
             connection.send(answer(result(self.server.leader)))
 

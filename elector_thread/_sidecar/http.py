@@ -112,6 +112,14 @@ class _TLSConnection(_Connection, urllib3.connection.HTTPSConnection):
     """The same over TLS."""
 
 
+class _TLSSocket(ssl.SSLSocket):
+    """Known to its transport from the handshake on, so that a child forked meanwhile closes it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        self.context.transport.holds(self)  # type: ignore[attr-defined]  # see `_tls_context`
+        super().do_handshake(block)
+
+
 class _IdleConnections(queue.LifoQueue[Any]):
     """The pool's idle connections, a queue that takes no lock.
 
@@ -151,7 +159,7 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._tls = _tls_context()
+        self._tls = _tls_context(transport)
         self._pool: HTTPConnectionPool | None = None
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
@@ -298,13 +306,15 @@ class Exchange:
             self.close()
 
 
-def _tls_context() -> ssl.SSLContext:
+def _tls_context(transport: Transport) -> ssl.SSLContext:
     """urllib3's own, but for a flag that Python 3.13 added.
 
     VERIFY_X509_STRICT refuses the CA certificates of many real clusters (urllib3#3614).
     """
     context = create_urllib3_context()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.sslsocket_class = _TLSSocket
+    context.transport = transport  # type: ignore[attr-defined]  # for `_TLSSocket`
     return context
 
 
