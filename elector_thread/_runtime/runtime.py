@@ -324,8 +324,12 @@ class Runtime:
         return "no answer in time"
 
     def _longest_answer(self) -> float:
-        """Seconds for the GET under way and the one after it, each tried twice at most."""
-        return 4 * self.settings.request_timeout + 1.0
+        """Seconds for the GET under way and the one after it, each tried twice at most.
+
+        A reading of the Lease may come before and after each of them.
+        """
+        exchanges = 4 if self.settings.lease is None else 8
+        return exchanges * self.settings.request_timeout + 1.0
 
     def _ask(self, store: Store) -> str | None:
         """Ask on a connection of our own; the reason if that failed."""
@@ -354,7 +358,8 @@ class Runtime:
         """Read the Lease on a connection of our own, if the sidecar names us."""
         client = LeaseClient(lease, self.settings.identity, self.settings.request_timeout)
         self._asking.add(client)
-        verifier = Verifier(self.settings, client, store, self.health)
+        # under the lock, so that a stop in a signal handler knows what it interrupts
+        verifier = Verifier(self.settings, client, store, self.health, writing=self._lock)
         try:
             verifier.verify()
         finally:
