@@ -13,6 +13,7 @@ from dataclasses import asdict
 from .. import ConfigurationError
 from ..settings import resolve
 from .checks_environment import check_identity, check_proxies, check_variables, check_workers
+from .checks_lease import check_lease
 from .checks_sidecar import check_sidecar
 from .findings import NOTE, PROBLEM, Finding, as_text
 from .terminal import print_line
@@ -46,6 +47,7 @@ def _examine(env: Mapping[str, str]) -> Iterator[Finding]:
     else:
         assumed = settings.when_unconfigured
         yield Finding(NOTE, "GET", f"no elector is configured: when_unconfigured={assumed!r}")
+    yield from check_lease(settings, env, leader)
     yield check_identity(settings, env, leader)
     yield from check_proxies(settings)
     yield from check_workers(settings, env)
