@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
 
 from ._runtime import forks, process
 from ._runtime.phases import DORMANT, Phase
 from ._runtime.runtime import Runtime
+from ._runtime.status import status_of
 from ._state.clock import WHICH, read_clock
-from ._state.model import Snapshot, State, Status, Verification
+from ._state.model import Snapshot, State, Status
 from ._state.rules import leader_at, state_at
 from .guard import Guard
 from .settings import METHOD_SIGNATURE, Options, resolve
@@ -152,32 +152,8 @@ class Elector:
 
     def status(self) -> Status:
         """One consistent view of everything, for logs and health endpoints."""
-        snapshot, instant = self._look()
-        runtime = self._runtime
-        settings, health = runtime.settings, runtime.health
-        state = state_at(snapshot, instant)
-        left = snapshot.known_until - instant
-        age = max(0.0, instant - snapshot.confirmed_at)
-        is_leader = state is State.LEADER
-        return Status(
-            state=state,
-            is_leader=is_leader,
-            leader=leader_at(snapshot, instant),
-            identity=snapshot.identity,
-            running=runtime.phase is Phase.RUNNING,
-            stream=runtime.store.stream,
-            age=age if isfinite(age) else None,
-            expires_in=left if isfinite(left) and left > 0 else None,
-            leadership=snapshot.number if is_leader else None,
-            last_error=health.last_error,
-            scope=settings.scope,
-            holds_lock=snapshot.holds_lock if snapshot.needs_lock else None,
-            verification=_verification(snapshot, instant, health.lease_problem),
-            alive=runtime.alive,
-            counts=health.counts._replace(
-                elected=snapshot.number, demoted=snapshot.number - is_leader
-            ),
-        )
+        snapshot, instant = self._look()  # first: it may find that this process was forked
+        return status_of(self._runtime, snapshot, instant)
 
     # --- asking and waiting ------------------------------------------------------------
 
@@ -330,15 +306,6 @@ class Elector:
         runtime = self._runtime
         state = state_at(runtime.store.snapshot, runtime.store.now()).name
         return f"<Elector {self.identity!r} {state} at {runtime.settings.where}>"
-
-
-def _verification(snapshot: Snapshot, instant: float, problem: str | None) -> Verification | None:
-    if not snapshot.needs_lease:
-        return None
-    reading = snapshot.reading
-    if reading is None:
-        return Verification(None, False, None, problem)
-    return Verification(reading.holder, reading.ours, instant - reading.at, problem)
 
 
 # so that `help` shows every setting with its default

@@ -84,8 +84,10 @@ METHOD_SIGNATURE = SIGNATURE.replace(
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """The folder in which Kubernetes mounts the token, the CA certificate and the namespace."""
 
+_OBJECT_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _LEASE_PATH = re.compile(
-    r"(?P<root>.*)/apis/coordination\.k8s\.io/v1/namespaces/(?P<namespace>[^/]+)/leases/[^/]+"
+    r"(?P<root>[^?#]*)/apis/coordination\.k8s\.io/v1"
+    rf"/namespaces/(?P<namespace>{_OBJECT_NAME})/leases/{_OBJECT_NAME}"
 )
 
 
@@ -318,42 +320,52 @@ def _check_unconfigured(choice: str, env: Mapping[str, str]) -> None:
 def _lease(identity: str, env: Mapping[str, str]) -> LeaseSettings:
     """Where the platform says the Lease is, or where ``ELECTOR_THREAD_LEASE_URL`` does."""
     folder = Path(_from_env("service_account", env) or SERVICE_ACCOUNT)
-    url = _from_env("lease_url", env)
+    url, source = _from_env("lease_url", env), _variable("lease_url")
     if url is None:
         url, problem = _lease_url_from(folder, env)
         if url is None:
             return LeaseSettings(None, None, folder, problem)
-    match = _LEASE_PATH.fullmatch(check_url(_variable("lease_url"), url))
-    if match is None:
+        source = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT"
+    parts = urlsplit(check_url(source, url))
+    match = _LEASE_PATH.fullmatch(url)
+    if match is None or "@" in parts.netloc:  # a password would be sent beside the token
         raise ConfigurationError(
-            f"{_variable('lease_url')}: expected a URL that ends in "
-            f"/apis/coordination.k8s.io/v1/namespaces/NAMESPACE/leases/NAME, got {shown(url)}"
+            f"{source}: expected a URL https://HOST:PORT/apis/coordination.k8s.io/v1/namespaces/"
+            f"NAMESPACE/leases/NAME, got {shown(url)}"
         )
-    if url.startswith("http:") and not is_loopback(url):
+    if parts.scheme == "http" and not is_loopback(url):
         raise ConfigurationError(
-            f"{_variable('lease_url')}: expected an https:// URL, or http:// on this machine; "
-            f"got {shown(url)}"
+            f"{source}: expected an https:// URL, or http:// on this machine; got {shown(url)}"
         )
     pod = env.get("NAIS_POD_NAME", "").strip() or identity
     pod_url = f"{match['root']}/api/v1/namespaces/{match['namespace']}/pods/{quote(pod, safe='')}"
-    return LeaseSettings(url, pod_url, folder if url.startswith("https:") else None)
+    return LeaseSettings(url, pod_url, folder if parts.scheme == "https" else None)
 
 
 def _lease_url_from(folder: Path, env: Mapping[str, str]) -> tuple[str | None, str]:
     """The Lease's URL by the platform's variables; None, and what is missing."""
     host = env.get("KUBERNETES_SERVICE_HOST", "").strip()
     port = env.get("KUBERNETES_SERVICE_PORT", "").strip()
-    name = env.get("NAIS_APP_NAME", "").strip()
+    name = _object_name("NAIS_APP_NAME", env)
+    namespace = _object_name("NAIS_NAMESPACE", env)
     if not host or not port:
         return None, "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
-    if not name:
+    if name is None:
         return None, "NAIS_APP_NAME is not set; it names the Lease"
-    namespace = env.get("NAIS_NAMESPACE", "").strip()
-    if not namespace:
+    if namespace is None:
         try:
             namespace = (folder / "namespace").read_text("utf-8").strip()
         except (OSError, ValueError):
-            return None, f"NAIS_NAMESPACE is not set, and {folder / 'namespace'} cannot be read"
+            namespace = ""
+        if not re.fullmatch(_OBJECT_NAME, namespace):
+            return None, f"NAIS_NAMESPACE is not set, and {folder / 'namespace'} holds no name"
     host = f"[{host}]" if ":" in host else host
-    path = f"namespaces/{quote(namespace, safe='')}/leases/{quote(name, safe='')}"
+    path = f"namespaces/{namespace}/leases/{name}"
     return f"https://{host}:{port}/apis/coordination.k8s.io/v1/{path}", ""
+
+
+def _object_name(variable: str, env: Mapping[str, str]) -> str | None:
+    name = env.get(variable, "").strip()
+    if name and not re.fullmatch(_OBJECT_NAME, name):
+        raise ConfigurationError(f"{variable}: expected the name of an object, got {name!r}")
+    return name or None

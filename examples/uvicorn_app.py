@@ -1,5 +1,7 @@
 """An ASGI app without a framework: every worker of the leader pod is a leader.
 
+On a laptop, set ELECTOR_THREAD_WHEN_UNCONFIGURED=lead first: there is no elector to ask.
+
 uvicorn --app-dir examples --workers 2 uvicorn_app:app
 """
 

@@ -1,4 +1,7 @@
-"""A small app in which only the leader works. The demo runs three of them."""
+"""A small app in which only the leader works. The demo runs three of them.
+
+elector-thread up -- python examples/worker.py
+"""
 
 import signal
 import sys

@@ -1,5 +1,7 @@
 """A WSGI app for gunicorn and uWSGI: every worker of the leader pod is a leader.
 
+On a laptop, set ELECTOR_THREAD_WHEN_UNCONFIGURED=lead first: there is no elector to ask.
+
 gunicorn --chdir examples -c examples/gunicorn_conf.py wsgi_app:application
 uwsgi --ini examples/uwsgi.ini
 """

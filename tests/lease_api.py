@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +22,9 @@ def status(code: int) -> bytes:
 class LeaseApi:
     """What the API server of a test says; `server` answers GETs of the sidecar as before.
 
-    `lease` and `pods` hold the objects; None or a missing pod is 404. `on_lease`, if set,
-    replaces the answer.
+    `lease` and `pods` hold the objects; None or a missing pod is 404. `on_lease`, `on_pod`
+    and `on_get` (the sidecar's), if set, replace the answers. `tokens` holds the Authorization
+    header of each request, None where there was none.
     """
 
     def __init__(self, server: ScriptedServer) -> None:
@@ -30,16 +32,23 @@ class LeaseApi:
         self.lease: dict[str, Any] | None = None
         self.pods: dict[str, str] = {"pod-a": "uid-a"}
         self.on_lease: Callable[[Connection], object] | None = None
+        self.on_pod: Callable[[Connection], object] | None = None
+        self.on_get: Callable[[Connection], object] | None = None
         self.lease_requests = 0
         self.pod_requests = 0
-        self.tokens: list[str] = []
+        self.tokens: list[str | None] = []
         self._version = 1000
         server.on_get = self._answer
 
     @property
+    def url(self) -> str:
+        """The Lease's."""
+        return f"{self.server.get_url.rstrip('/')}{LEASE_PATH}"
+
+    @property
     def environ(self) -> dict[str, str]:
         return {
-            "ELECTOR_THREAD_LEASE_URL": f"http://127.0.0.1:{self.server.port}{LEASE_PATH}",
+            "ELECTOR_THREAD_LEASE_URL": self.url,
             "ELECTOR_THREAD_VERIFY": "lease",
         }
 
@@ -61,18 +70,40 @@ class LeaseApi:
 
     def _answer(self, connection: Connection) -> None:
         path = connection.path
+        if path.startswith(("/apis/", "/api/")):
+            self.tokens.append(_authorization(connection.head))
         if path == LEASE_PATH:
             self.lease_requests += 1
-            if self.on_lease is not None:
-                self.on_lease(connection)
-            elif self.lease is None:
-                connection.send(status(404))
-            else:
-                connection.send(answer(json.dumps(self.lease).encode(), JSON_HEAD))
+            (self.on_lease or self.send_lease)(connection)
         elif path.startswith(PODS):
             self.pod_requests += 1
-            uid = self.pods.get(path.removeprefix(PODS))
-            pod = {"metadata": {"uid": uid}}
-            connection.send(status(404) if uid is None else answer(json.dumps(pod).encode()))
+            (self.on_pod or self.send_pod)(connection)
+        elif self.on_get is not None:
+            self.on_get(connection)
         else:
             connection.send(answer(result(self.server.leader)))
+
+    def send_lease(self, connection: Connection) -> None:
+        if self.lease is None:
+            connection.send(status(404))
+        else:
+            connection.send(answer(json.dumps(self.lease).encode(), JSON_HEAD))
+
+    def send_pod(self, connection: Connection) -> None:
+        uid = self.pods.get(connection.path.removeprefix(PODS))
+        pod = {"metadata": {"uid": uid}}
+        connection.send(status(404) if uid is None else answer(json.dumps(pod).encode()))
+
+
+def _authorization(head: str) -> str | None:
+    for line in head.split("\r\n"):
+        name, _, value = line.partition(": ")
+        if name.lower() == "authorization":
+            return value
+    return None
+
+
+def bound_token(claims: object, secret: str = "c2lnbmF0dXJl") -> str:
+    """A token of a service account, as Kubernetes mounts it."""
+    payload = urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJSUzI1NiJ9.{payload}.{secret}"

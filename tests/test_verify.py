@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
+from collections.abc import Callable
+from itertools import cycle, pairwise
+from pathlib import Path
 
 import pytest
+import trustme
 
 from elector_thread import LeaderChange, Leadership, NotLeaderError, State
 from elector_thread._state.clock import now
+from elector_thread._state.model import LeaseReading
+from elector_thread._state.store import Store
 
 from .conftest import MakeElector
-from .lease_api import LeaseApi, status
+from .forks.children import Child, client_inodes, in_child, own_socket_inodes
+from .lease_api import LEASE_PATH, LeaseApi, status
 from .polling import until
-from .scripted import PATIENCE, Connection, ScriptedServer, answer
+from .processes import run_python
+from .scripted import PATIENCE, Connection, ScriptedServer, answer, result
 
 HASTY = {"poll_interval": 0.1, "reconcile_interval": 0.2}
 SHORT_GRACE = {**HASTY, "grace_period": 1.5, "request_timeout": 0.5}
@@ -366,3 +375,371 @@ def test_what_is_missing_is_one_error_at_the_start(
     server.wait_gets(4)
     assert elector.state is State.UNKNOWN
     assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 1
+
+
+# --- threads, forks and signals ------------------------------------------------------------------
+
+
+class Holding:
+    """A handler that says when it was asked, and answers when it is let go."""
+
+    def __init__(self, then: Callable[[Connection], object]) -> None:
+        self.asked, self.let_go = threading.Event(), threading.Event()
+        self._then = then
+
+    def __call__(self, connection: Connection) -> None:
+        self.asked.set()
+        assert self.let_go.wait(PATIENCE)
+        self._then(connection)
+
+
+class InThread:
+    """A call in a thread of its own."""
+
+    def __init__(self, fn: Callable[[], object]) -> None:
+        self.done = threading.Event()
+        self._fn = fn
+        self._found: object = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        self._found = self._fn()
+        self.done.set()
+
+    def result(self) -> object:
+        assert self.done.wait(PATIENCE)
+        return self._found
+
+
+def test_nothing_is_announced_before_the_lease_was_read(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    api.elect("pod-a")
+    api.on_lease = holding = Holding(api.send_lease)
+    elector = make_elector()
+    states: list[tuple[State, str | None]] = []
+    calls: list[object] = []
+    elector.on_elected(lambda leadership: calls.append(leadership.fence))
+    elector.on_leader_change(calls.append)
+
+    @elector.while_leader
+    def work(leadership: Leadership) -> None:
+        calls.append("working")
+
+    @elector.only_on_leader(wait=PATIENCE)
+    def guarded() -> str:
+        return "done"
+
+    elector.start()
+    waiting = [
+        InThread(lambda: elector.wait_until_leader(PATIENCE)),
+        InThread(lambda: elector.wait_until_known(PATIENCE)),
+        InThread(guarded),
+    ]
+    assert holding.asked.wait(PATIENCE)
+    server.wait_streams()
+    server.push("pod-a", "pod-a")
+    states.append((elector.state, elector.leader))
+    assert not elector.wait_until_known(0.2)
+    assert states == [(State.UNKNOWN, None)]
+    assert calls == []
+    assert not any(thread.done.is_set() for thread in waiting)
+    holding.let_go.set()
+    assert [thread.result() for thread in waiting] == [True, True, "done"]
+    until(lambda: len(calls) == 3)
+    assert [call for call in calls if call != "working"] == [1010, LeaderChange(None, "pod-a")]
+
+
+def test_stop_is_prompt_while_the_lease_is_read(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    gone = threading.Event()
+    api.on_lease = lambda c: (c.wait_gone(), gone.set())
+    elector = make_elector(request_timeout=20.0, grace_period=60.0).start()
+    until(lambda: api.lease_requests)
+    workers = elector._runtime.workers
+    began = now()
+    assert elector.stop()
+    assert now() - began < 1.0
+    assert gone.wait(PATIENCE)
+    until(lambda: not any(worker.thread.is_alive() for worker in workers))
+
+
+def test_a_stop_in_the_midst_of_a_reading_is_no_failure(
+    server: ScriptedServer,
+    api: LeaseApi,
+    make_elector: MakeElector,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.leader = "pod-a"
+    api.on_lease = Connection.wait_gone
+    elector = make_elector(request_timeout=20.0, grace_period=60.0).start()
+    until(lambda: api.lease_requests)
+    elector.stop()
+    until(lambda: not any(worker.thread.is_alive() for worker in elector._runtime.workers))
+    assert [r.getMessage() for r in caplog.records] == []
+    assert elector.status().last_error is None
+
+
+def test_a_restart_reads_the_lease_again(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    api.elect("pod-a")
+    elector = make_elector().start()
+    assert elector.wait_until_leader(PATIENCE)
+    assert elector.stop()
+    verification = elector.status().verification
+    assert verification is not None
+    assert (verification.holder, verification.age) == (None, None)
+    api.on_lease = holding = Holding(api.send_lease)
+    elector.start()
+    assert holding.asked.wait(PATIENCE)
+    assert not elector.is_leader, "the reading of the run before does not count"
+    holding.let_go.set()
+    assert elector.wait_until_leader(PATIENCE)
+
+
+@pytest.mark.parametrize("lease", ["ours", "another", "hang", "gone"])
+@pytest.mark.parametrize("running", [True, False])
+def test_refresh_reads_both_and_returns_what_follows(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector, lease: str, running: bool
+) -> None:
+    server.leader = "pod-a"
+    elector = make_elector(poll_interval=20.0, reconcile_interval=20.0, request_timeout=0.5)
+    api.elect("pod-b")
+    if running:
+        elector.start()
+        assert elector.wait_until_known(PATIENCE)
+    else:
+        elector.start()
+        elector.stop()
+    api.elect(None if lease == "gone" else "pod-a" if lease == "ours" else "pod-b")
+    api.on_lease = Connection.wait_gone if lease == "hang" else None
+    status = elector.refresh()
+    assert status.is_leader is (lease == "ours")
+    assert status.verification is not None
+    assert (status.verification.problem is None) is (lease == "ours")
+
+
+def test_a_stop_in_a_signal_handler_knows_that_it_interrupts_a_refresh(
+    server: ScriptedServer,
+    api: LeaseApi,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it would wait for the dispatch thread, which may wait for the store's lock."""
+    server.leader = "pod-a"
+    api.elect("pod-a")
+    elector = make_elector()
+    verify, known = Store.verify, []
+
+    def look(store: Store, reading: LeaseReading) -> None:
+        known.append(elector._runtime.is_interrupted_here())
+        verify(store, reading)
+
+    monkeypatch.setattr(Store, "verify", look)
+    elector.refresh()
+    assert known == [True]
+
+
+@pytest.mark.parametrize("name", ["refresh", "refresh beside the threads"])
+def test_a_stop_in_a_signal_handler_ends_wherever_it_strikes(
+    server: ScriptedServer, api: LeaseApi, name: str
+) -> None:
+    server.leader = "pod-a"
+    api.elect("pod-a")
+    run = "import sys; from tests.forks.interrupted import main; main(*sys.argv[1:])"
+    ended = run_python(run, name, server.get_url, server.sse_url, within=60.0)
+    assert ended.exit_code == 0, ended.err
+    assert api.lease_requests > 5
+
+
+def test_a_child_that_is_forked_while_the_lease_is_read(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    api.elect("pod-a")
+    elector = make_elector(**HASTY).start()
+    assert elector.wait_until_leader(PATIENCE)
+    api.on_lease = holding = Holding(api.send_lease)
+    assert holding.asked.wait(PATIENCE)
+    inherited = client_inodes(server.port)
+
+    def look() -> tuple[set[str], State, bool]:
+        shared = own_socket_inodes() & inherited
+        return shared, elector.state, elector.wait_until_leader(PATIENCE)
+
+    child = Child(look)
+    until(lambda: api.lease_requests >= 3, "the child reads the Lease itself")
+    holding.let_go.set()
+    assert child.result() == (set(), State.UNKNOWN, True)
+    until(lambda: elector.is_leader)
+    assert elector.status().counts.elected == 1, "the parent never lost it"
+
+
+def test_a_child_that_is_forked_during_the_handshake_with_the_api_server(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    (tmp_path / "token").write_text("token")
+    server.leader = "pod-a"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        url = f"https://127.0.0.1:{port}{LEASE_PATH}"
+        monkeypatch.setenv("ELECTOR_THREAD_LEASE_URL", url)
+        monkeypatch.setenv("ELECTOR_THREAD_SERVICE_ACCOUNT", str(tmp_path))
+        elector = make_elector(verify="lease", request_timeout=20.0, grace_period=60.0).start()
+        with listener.accept()[0] as peer:
+            assert peer.recv(1), "the client's hello"
+            inherited = client_inodes(port)
+            assert inherited & own_socket_inodes()
+            assert in_child(lambda: own_socket_inodes() & inherited) == set()
+            elector.stop()
+
+
+def test_one_process_of_the_pod_that_the_lease_names(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector, tmp_path: Path
+) -> None:
+    server.leader = "pod-a"
+    scope = {"scope": "process", "lock_path": tmp_path / "pod.lock", **HASTY}
+    elector = make_elector(**scope).start()
+    until(lambda: api.lease_requests >= 2)
+    assert (elector.state, elector.status().holds_lock) == (State.UNKNOWN, False)
+    api.elect("pod-a")
+    assert elector.wait_until_leader(PATIENCE)
+    api.elect("pod-b")
+    until(lambda: elector.state is State.FOLLOWER)
+    assert elector.leader == "pod-b"
+    api.elect("pod-a")
+    assert elector.wait_until_leader(PATIENCE)
+    leadership = elector._runtime.store.leadership
+    assert leadership is not None
+    assert api.lease is not None
+    assert str(leadership.fence) == api.lease["metadata"]["resourceVersion"]
+
+
+# --- when it is read -----------------------------------------------------------------------------
+
+
+def test_a_leader_reads_once_in_a_reconcile_interval_over_one_connection(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    api.elect("pod-a")
+    instants: list[float] = []
+    api.on_lease = lambda c: (instants.append(now()), api.send_lease(c))
+    elector = make_elector(poll_interval=0.05, reconcile_interval=0.3).start()
+    until(lambda: len(instants) >= 6)
+    elector.stop()
+    assert all(b - a > 0.29 for a, b in pairwise(instants[:6])), instants
+    assert server.connections == 3, "one for GET, one for the stream, one for the Lease"
+
+
+def test_at_most_two_readings_in_a_poll_interval_however_often_the_name_changes(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    api.elect("pod-b")
+    instants: list[float] = []
+    api.on_lease = lambda c: (instants.append(now()), api.send_lease(c))
+    elector = make_elector(poll_interval=0.4, reconcile_interval=0.4).start()
+    server.wait_streams()
+    until(lambda: elector.leader == "pod-b")
+    pause = threading.Event()
+    names = cycle(["pod-a", "pod-b"])
+    until(lambda: server.push(next(names)) or pause.wait(0.02) or len(instants) >= 8)
+    assert all(third - first >= 0.39 for first, third in zip(instants, instants[2:], strict=False))
+    assert not elector.is_leader
+
+
+def test_an_event_that_names_us_has_the_lease_read_before_the_next_get(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    api.elect("pod-a")
+    elector = make_elector(poll_interval=20, reconcile_interval=20, request_timeout=5.0).start()
+    server.wait_streams()
+    until(lambda: elector.leader == "pod-b")
+    api.on_get = Connection.wait_gone
+    server.push("pod-a")
+    assert elector.wait_until_leader(4.0), "without waiting for the GET"
+
+
+def test_a_get_that_hangs_delays_the_lease_by_no_more_than_its_timeout(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-b"
+    api.elect("pod-a")
+    elector = make_elector(request_timeout=1.0, poll_interval=0.2, reconcile_interval=0.2).start()
+    server.wait_streams()
+    until(lambda: elector.leader == "pod-b")
+    hanging = threading.Event()
+    api.on_get = lambda c: (hanging.set(), c.wait_gone())
+    assert hanging.wait(PATIENCE)
+    began = now()
+    server.push("pod-a")
+    assert elector.wait_until_leader(PATIENCE)
+    assert now() - began < 1.0 + 0.5, "of which a slow machine may need some"
+
+
+def test_a_lease_that_hangs_delays_a_get_by_no_more_than_its_timeout(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    api.on_lease = Connection.wait_gone
+    gets: list[float] = []
+    api.on_get = lambda c: (gets.append(now()), c.send(answer(result("pod-a"))))
+    elector = make_elector(request_timeout=0.5, poll_interval=0.2, reconcile_interval=0.2).start()
+    until(lambda: len(gets) >= 6)
+    assert elector.state is State.UNKNOWN
+    assert max(b - a for a, b in pairwise(gets)) < 0.2 + 0.5 + 0.5
+
+
+def test_a_word_that_changed_while_the_lease_was_read_is_not_contradicted(
+    server: ScriptedServer,
+    api: LeaseApi,
+    make_elector: MakeElector,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An ordinary election: the Lease knows of it a moment before the sidecar."""
+    caplog.set_level(logging.INFO, "elector_thread")
+    server.leader = "pod-a"
+    api.elect("pod-a")
+    elector = make_elector(**HASTY).start()
+    assert elector.wait_until_leader(PATIENCE)
+    server.wait_streams()
+    api.elect("pod-b")
+    api.on_lease = holding = Holding(api.send_lease)
+    assert holding.asked.wait(PATIENCE)
+    server.elect("pod-b")
+    until(lambda: elector.leader == "pod-b")
+    holding.let_go.set()
+    gets = elector.status().counts.answers
+    until(lambda: elector.status().counts.answers >= gets + 2)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == []
+    verification = elector.status().verification
+    assert verification is not None
+    assert verification.problem is None
+
+
+def test_the_status_says_what_was_found_and_when_after_the_grace_period(
+    server: ScriptedServer, api: LeaseApi, make_elector: MakeElector
+) -> None:
+    server.leader = "pod-a"
+    api.elect("pod-a")
+    elector = make_elector(**SHORT_GRACE).start()
+    assert elector.wait_until_leader(PATIENCE)
+    api.on_lease = lambda c: c.send(status(503))
+    until(lambda: elector.state is State.UNKNOWN)
+    verification = elector.status().verification
+    assert verification is not None
+    assert (verification.holder, verification.ours) == ("pod-a", True)
+    assert verification.age is not None
+    assert verification.age >= 1.5
+    assert verification.problem == "HTTP 503 from the API server"

@@ -16,11 +16,13 @@ from .verifier import Verifier
 __all__ = ["Asking", "ask_poll"]
 
 
-def ask_poll(poll: Poll, request_timeout: float) -> str | None:
+def ask_poll(poll: Poll, settings: Settings) -> str | None:
     """Have the poll thread ask; the reason if that failed."""
     request = poll.ask()
-    # the GET under way and the one after it, each tried twice at most
-    if request.done.wait(4 * request_timeout + 1.0):
+    # the GET under way and the one after it, each tried twice at most; a reading of the Lease
+    # may come before and after each of them
+    exchanges = 4 if settings.lease is None else 8
+    if request.done.wait(exchanges * settings.request_timeout + 1.0):
         return request.failure
     return "no answer in time"
 
@@ -70,7 +72,8 @@ class Asking:
         """Read the Lease, if the sidecar names us."""
         client = LeaseClient(lease, self._settings.identity, self._settings.request_timeout)
         self._clients.add(client)
-        verifier = Verifier(self._settings, client, store, self._health)
+        # under the lock, so that a stop in a signal handler knows what it interrupts
+        verifier = Verifier(self._settings, client, store, self._health, writing=self._lock)
         try:
             verifier.verify()
         finally:

@@ -328,7 +328,7 @@ class Runtime:
         with self._lock:
             store, poll, running = self.store, self._poll, self.phase is Phase.RUNNING
         if running and poll is not None:
-            failure = ask_poll(poll, self.settings.request_timeout)
+            failure = ask_poll(poll, self.settings)
         else:
             failure = self._asking.ask(store)
         if failure is not None:

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Iterator
 from http.client import IncompleteRead
 
-from .events import Malformed
+from .events import Malformed, printable
 from .transport import LimitReached
 
 __all__ = [
@@ -48,11 +48,6 @@ class ConnectionDropped(ExchangeFailed):
 
 _WORDS: tuple[tuple[type[BaseException], type[ExchangeFailed], str], ...] = (
     (IncompleteRead, ExchangeFailed, "cut short by the other end"),
-    (
-        ssl.SSLCertVerificationError,
-        UntrustedCertificate,
-        "TLS failed: certificate_verify_failed",
-    ),
     (TimeoutError, ExchangeFailed, "no complete answer in time"),
     (ConnectionRefusedError, ExchangeFailed, "connection refused"),
     (ConnectionError, ConnectionDropped, "connection lost"),
@@ -67,6 +62,11 @@ def failure_from(error: Exception) -> ExchangeFailed:
         if isinstance(cause, Malformed | LimitReached):
             return ExchangeFailed(str(cause))
     for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            problem = getattr(cause, "verify_message", None)  # absent if not raised by OpenSSL
+            return UntrustedCertificate(
+                f"TLS failed: certificate_verify_failed, {printable(problem or 'unknown')}"
+            )
         for kind, failure, words in _WORDS:
             if isinstance(cause, kind):
                 return failure(words)

@@ -112,6 +112,14 @@ class _TLSConnection(_Connection, urllib3.connection.HTTPSConnection):
     """The same over TLS."""
 
 
+class _TLSSocket(ssl.SSLSocket):
+    """Known to its transport from the handshake on, so that a child forked meanwhile closes it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        self.context.transport.holds(self)  # type: ignore[attr-defined]  # see `_tls_context`
+        super().do_handshake(block)
+
+
 class _IdleConnections(queue.LifoQueue[Any]):
     """The pool's idle connections, a queue that takes no lock.
 
@@ -185,7 +193,7 @@ class HttpClient:
         self.transport = Transport()
         self.reused = False  # the connection has answered before, and may be closed by now
         self._timeout = timeout
-        self._adapter = _Adapter(self.transport, _tls_context(url))
+        self._adapter = _Adapter(self.transport, _tls_context(url, self.transport))
         bare, credentials = _split(url)
         headers = {**_headers(accept), **credentials}
         self._request = requests.Request("GET", bare, headers=headers).prepare()
@@ -298,7 +306,7 @@ class Exchange:
             self.close()
 
 
-def _tls_context(url: str) -> ssl.SSLContext | None:
+def _tls_context(url: str, transport: Transport) -> ssl.SSLContext | None:
     """urllib3's own, but for a flag that Python 3.13 added.
 
     VERIFY_X509_STRICT refuses the CA certificates of many real clusters (urllib3#3614).
@@ -307,6 +315,8 @@ def _tls_context(url: str) -> ssl.SSLContext | None:
         return None
     context = create_urllib3_context()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.sslsocket_class = _TLSSocket
+    context.transport = transport  # type: ignore[attr-defined]  # for `_TLSSocket`
     return context
 
 

@@ -9,6 +9,7 @@ its newest version (Kubernetes API concepts, "Resource versions").
 from __future__ import annotations
 
 import json
+import ssl
 from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ from urllib.parse import quote
 from .._state.clock import now
 from .._state.model import LeaseReading
 from ..settings import LeaseSettings
-from .events import printable
 from .failures import ConnectionDropped, ExchangeFailed, UntrustedCertificate
 from .http import HttpClient
 
@@ -93,8 +93,8 @@ class LeaseClient:
         except NotPermitted as missing:
             return str(missing)
         ca_file = self._file("ca.crt")
-        if ca_file is not None and not ca_file.is_file():
-            return f"there is no CA certificate at {ca_file}; {_ON_NAIS}"
+        if ca_file is not None and not _holds_certificates(ca_file):
+            return f"there is no CA certificate in {ca_file}; {_ON_NAIS}"
         return None
 
     def read(self) -> LeaseReading:
@@ -169,8 +169,10 @@ class LeaseClient:
         if self._pod_uid_for != term:
             assert self._settings.pod_url is not None, "it comes with the Lease's URL"
             pod = self._ask(self._settings.pod_url, "this pod")
-            self._pod_uid = None if pod is None else _text(pod, "metadata", "uid")
-            self._pod_uid_for = term
+            uid = None if pod is None else _text(pod, "metadata", "uid")
+            if pod is not None and uid is None:
+                raise ExchangeFailed("expected a Pod with a uid")
+            self._pod_uid, self._pod_uid_for = uid, term
         return self._pod_uid
 
     # --- asking ----------------------------------------------------------------------------
@@ -195,12 +197,9 @@ class LeaseClient:
             )
         if status != 200:
             raise ExchangeFailed(f"HTTP {status} from the API server")
-        try:
-            found = json.loads(body)
-        except (ValueError, RecursionError):
-            raise ExchangeFailed(f"expected JSON, got {printable(body)}") from None
-        if not isinstance(found, dict):
-            raise ExchangeFailed(f"expected a JSON object, got {printable(body)}")
+        found = _object_in(body)
+        if found is None:  # not quoted: it may echo the token
+            raise ExchangeFailed("expected a JSON object from the API server, got something else")
         return found
 
     def _get(self, url: str) -> tuple[int, bytes]:
@@ -222,9 +221,10 @@ class LeaseClient:
         try:
             with self._client.get(url, self._authorization(), left) as exchange:
                 return exchange.status, exchange.read(MAX_BYTES)
-        except UntrustedCertificate:
+        except UntrustedCertificate as failure:
             raise NotPermitted(
-                f"the API server's certificate is not signed by {self._file('ca.crt')}"
+                f"the API server's certificate is not trusted ({failure}): expected the CA "
+                f"certificate of this cluster in {self._file('ca.crt')}"
             ) from None
 
     def _authorization(self) -> dict[str, str]:
@@ -237,11 +237,13 @@ class LeaseClient:
         if file is None:
             return None
         try:
-            token = file.read_text("ascii").strip()
-        except (OSError, ValueError):
+            content = file.read_bytes()
+        except OSError:
             raise NotPermitted(f"the token {file} cannot be read; {_ON_NAIS}") from None
+        # not decoded before it is known to be ASCII: the error would hold the token
+        token = content.decode().strip() if content.isascii() else ""
         if not token or not token.isprintable() or " " in token:
-            raise NotPermitted(f"the token {file} is empty, or not one line") from None
+            raise NotPermitted(f"the token {file} is empty, or not one line of ASCII")
         return token
 
     def _file(self, name: str) -> Path | None:
@@ -253,6 +255,22 @@ _ON_NAIS = (
     "on NAIS, 'spec.leaderElection: true' in the manifest provides it; elsewhere, see the page "
     '"Without NAIS" of the documentation'
 )
+
+
+def _holds_certificates(ca_file: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+    except OSError:  # also if it holds something else
+        return False
+    return True
+
+
+def _object_in(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _text(found: dict[str, Any], *path: str) -> str | None:
@@ -283,8 +301,8 @@ def _uid_in(token: str) -> str | None:
 
 def _first_fence(uid: str, version: str | None) -> int | None:
     """The fence of a term. None if its resourceVersion is no decimal number: it has no order."""
-    decimal = version is not None and version.isascii() and version.isdigit() and len(version) < 19
+    decimal = version is not None and version.isascii() and version.isdigit() and len(version) < 20
     fence = _first_fences.setdefault(uid, int(version or 0) if decimal else None)
-    while len(_first_fences) > MOST_TERMS:
-        _first_fences.pop(next(iter(_first_fences)), None)
+    for oldest in list(_first_fences)[:-MOST_TERMS]:
+        _first_fences.pop(oldest, None)
     return fence

@@ -132,6 +132,10 @@ class Transport:
                     sock.close()
         raise error or OSError(f"no address for {host}")
 
+    def holds(self, sock: socket.socket) -> None:
+        """``sock`` has taken the place of the connected one, for the TLS handshake."""
+        self._socket = sock
+
     def reads_from(self, sock: socket.socket) -> None:
         """The connection is made; ``sock`` is what `receive_into` will be called with."""
         self._socket = sock

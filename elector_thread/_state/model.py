@@ -82,7 +82,7 @@ class Snapshot:
     needs_lease: whether leading also takes a Lease that names this pod (``verify="lease"``).
     named: the newest leader by the sidecar's word; named_until: until when that word holds;
         named_since: when it was first taken in, without another in between.
-    reading: the newest reading of the Lease that still holds.
+    reading: the newest reading of the Lease, kept after the grace period ran out.
 
     Frozen for type checkers. A plain class with slots, because one is made between each
     event and `Elector.is_leader`: a frozen dataclass is slower to make, a named tuple

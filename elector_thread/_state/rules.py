@@ -36,13 +36,14 @@ def advance(snapshot: Snapshot, given: Input) -> tuple[Snapshot, tuple[Change, .
     current = snapshot
     expiry: tuple[Change, ...] = ()
     if given.now >= deadline(snapshot):
-        current, expiry = _expire(snapshot, given.now)
+        current, expiry = _settle(snapshot, _basis(snapshot), given.now)
     if isinstance(given, Confirmation):
         current, changes = _confirm(current, given)
     elif isinstance(given, LeaseRead):
         current, changes = _verify(current, given)
     elif isinstance(given, LockHeld):
-        current, changes = _settle(current, _basis(current)._replace(holds_lock=given.held))
+        basis = _basis(current)._replace(holds_lock=given.held)
+        current, changes = _settle(current, basis, given.now)
     elif isinstance(given, Stopped):
         changes = (Demoted(current.number),) if current.lead_until > -inf else ()
         current = unknowing(current)
@@ -102,16 +103,6 @@ def _basis(snapshot: Snapshot) -> _Basis:
     )
 
 
-def _expire(snapshot: Snapshot, now: float) -> tuple[Snapshot, tuple[Change, ...]]:
-    """Drop what is older than the grace period."""
-    basis = _basis(snapshot)
-    if now >= snapshot.named_until:
-        basis = basis._replace(named_until=-inf)
-    if snapshot.reading is not None and now >= snapshot.reading.at + snapshot.grace:
-        basis = basis._replace(reading=None)
-    return _settle(snapshot, basis)
-
-
 def _confirm(snapshot: Snapshot, given: Confirmation) -> tuple[Snapshot, tuple[Change, ...]]:
     if _is_outdated(snapshot, given):
         return snapshot, ()
@@ -124,7 +115,7 @@ def _confirm(snapshot: Snapshot, given: Confirmation) -> tuple[Snapshot, tuple[C
         snapshot.reading,
         snapshot.holds_lock,
     )
-    return _settle(snapshot, basis)
+    return _settle(snapshot, basis, given.now)
 
 
 def _is_outdated(snapshot: Snapshot, given: Confirmation) -> bool:
@@ -136,13 +127,21 @@ def _is_outdated(snapshot: Snapshot, given: Confirmation) -> bool:
 
 def _verify(snapshot: Snapshot, given: LeaseRead) -> tuple[Snapshot, tuple[Change, ...]]:
     newest, reading = snapshot.reading, given.reading
+    if not snapshot.needs_lease:
+        return snapshot, ()
     if reading.at + snapshot.grace <= given.now or (newest is not None and reading.at < newest.at):
         return snapshot, ()
-    return _settle(snapshot, _basis(snapshot)._replace(reading=reading))
+    return _settle(snapshot, _basis(snapshot)._replace(reading=reading), given.now)
 
 
-def _known(before: Snapshot, basis: _Basis) -> tuple[str | None, float]:
-    """The leader, and until when it is known.
+def _known(before: Snapshot, basis: _Basis, now: float) -> tuple[str | None, float]:
+    """The leader, and until when it is known; ``-inf`` if it is not, at ``now``."""
+    leader, until = _found(before, basis)
+    return (leader, until) if now < until else (before.leader, -inf)
+
+
+def _found(before: Snapshot, basis: _Basis) -> tuple[str | None, float]:
+    """The leader by the newest facts, and until when they hold.
 
     Where the sidecar names this pod and a Lease is needed, the Lease decides, if it was asked
     after the sidecar's present word began: an older reading may be of an earlier leadership.
@@ -160,9 +159,9 @@ def _known(before: Snapshot, basis: _Basis) -> tuple[str | None, float]:
     return reading.holder, until
 
 
-def _settle(before: Snapshot, basis: _Basis) -> tuple[Snapshot, tuple[Change, ...]]:
-    """The snapshot that follows from ``basis``, and what changed by it."""
-    leader, known_until = _known(before, basis)
+def _settle(before: Snapshot, basis: _Basis, now: float) -> tuple[Snapshot, tuple[Change, ...]]:
+    """The snapshot that follows from ``basis`` at ``now``, and what changed by it."""
+    leader, known_until = _known(before, basis, now)
     led = before.lead_until > -inf
     leads = leader == before.identity and basis.holds_lock and known_until > -inf
     renewed = led and leads and _term(before.reading) != _term(basis.reading)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import Elector, ElectorUnavailableError, State, Status
 from .._dispatch.log import without_log
 from ..integrations._text import describe
+from ..settings import resolve
 from .terminal import print_error, print_line
 
 __all__ = ["is_leader", "status"]
@@ -47,6 +48,7 @@ def _ask() -> tuple[Status, str | None]:
 
     With scope "pod" whatever the settings say: this process cannot hold the pod's lock.
     """
+    resolve()  # which also reports a bad scope
     elector = Elector(scope="pod")
     try:
         with without_log():

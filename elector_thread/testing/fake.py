@@ -15,10 +15,11 @@ from .._dispatch.dispatcher import Dispatcher
 from .._runtime.runtime import Runtime
 from .._state.clock import Clock, Flag
 from .._state.leadership import Leadership
-from .._state.model import State, Status
+from .._state.model import LeaseReading, State, Status
 from .._state.store import Store
 from ..elector import Elector
 from ..errors import ElectorUnavailableError, NotLeaderError
+from ..settings import LeaseSettings
 
 __all__ = ["ANOTHER_POD", "FakeElector"]
 
@@ -46,6 +47,8 @@ class FakeElector(Elector):
         the leader is not known yet, as with a real elector.
     identity: the name that means this pod.
     grace_period: fake seconds for which one confirmation holds.
+    verified: as with ``verify="lease"``: each leadership has a ``fence``, which grows from
+        one election to the next. By default it is None, as without verification.
 
     Raises `ConfigurationError`, naming the argument, if one is wrong.
 
@@ -63,6 +66,7 @@ class FakeElector(Elector):
         leading: bool | None = None,
         identity: str = "fake-pod",
         grace_period: float = 45.0,
+        verified: bool = False,
     ) -> None:
         interval = grace_period / 4
         super().__init__(
@@ -73,10 +77,15 @@ class FakeElector(Elector):
             grace_period=grace_period,
             request_timeout=interval,
             scope="pod",
+            verify="none",
             when_unconfigured="error",
         )
+        settings = self._runtime.settings
+        if verified:
+            settings = settings._replace(lease=LeaseSettings(None, None, None))
         self._clock = _FakeClock(self._wait)
-        self._runtime = Runtime(self._runtime.settings, clock=self._clock)  # never started
+        self._runtime = Runtime(settings, clock=self._clock)  # never started
+        self._term = 0  # how often the platform has elected a pod
         self._elected: str | None = None  # by the platform, known here or not
         self._in_contact = True
         self._stopped = False
@@ -93,7 +102,8 @@ class FakeElector(Elector):
 
     def elect(self, name: str | None = None) -> None:
         """The platform elects ``name``; by default, this process. Also restores contact."""
-        self._elected = self.identity if name is None else name
+        before, self._elected = self._elected, self.identity if name is None else name
+        self._term += self._elected != before
         self._in_contact = True
         self._waited = 0.0
         self._confirm()
@@ -153,6 +163,13 @@ class FakeElector(Elector):
         """The sidecar names the leader, if there is contact."""
         if self._in_contact and self._elected and not self._stopped:
             self._runtime.store.confirm(self._elected, self._clock.instant, pushed=True)
+            self._verify(self._elected)
+
+    def _verify(self, elected: str) -> None:
+        """The Lease agrees with the sidecar."""
+        instant, ours = self._clock.instant, elected == self.identity
+        term = f"term-{self._term}"
+        self._runtime.store.verify(LeaseReading(instant, elected, term, self._term, ours))
 
     def _pass(self, seconds: float) -> None:
         """Let time pass in steps short enough that no confirmation expires in between."""
@@ -235,6 +252,7 @@ class FakeElector(Elector):
             )
         if self._elected:
             self._runtime.store.confirm(self._elected, self._clock.instant)
+            self._verify(self._elected)
         self._announce()
         return self.status()
 

@@ -323,3 +323,26 @@ def test_a_wait_that_nothing_would_end_is_an_error(fake: FakeElector) -> None:
     fake.elect()
     assert len(problems) == 1
     assert "this test never ends" in problems[0]
+
+
+def test_a_verified_one_has_a_fence_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeElector(verified=True)
+    fences: list[int | None] = []
+    fake.on_elected(lambda leadership: fences.append(leadership.fence))
+    fake.elect()
+    fake.advance(1000)
+    fake.demote()
+    fake.elect()
+    assert fences == [1, 3]
+    assert fake.status().verification is not None
+    fake.lose_contact()
+    assert not fake.is_leader
+
+
+def test_the_environment_does_not_make_it_verify(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELECTOR_THREAD_VERIFY", "lease")
+    fake = FakeElector(leading=True)
+    seen: list[Leadership] = []
+    fake.on_elected(seen.append)
+    assert fake.is_leader
+    assert seen[0].fence is None
