@@ -21,7 +21,7 @@ from ..settings import LeaseSettings
 from .failures import ConnectionDropped, ExchangeFailed, UntrustedCertificate
 from .http import HttpClient
 
-__all__ = ["LeaseClient", "LeaseObject", "NotPermitted", "PodObject"]
+__all__ = ["LeaseClient", "LeaseRecord", "NotPermitted", "PodRecord"]
 
 MAX_BYTES = 1024 * 1024
 """The longest answer: a Lease has about 1 KiB, a Pod up to a few hundred."""
@@ -38,7 +38,7 @@ class NotPermitted(ExchangeFailed):
     """Verification cannot work until someone changes the set-up; the message says what."""
 
 
-class LeaseObject(NamedTuple):
+class LeaseRecord(NamedTuple):
     """The Lease as the API server has it.
 
     holder: the name in it. uid: identifies its term. fence: the term's number, if it has one.
@@ -53,7 +53,7 @@ class LeaseObject(NamedTuple):
     owner: str | None
 
 
-class PodObject(NamedTuple):
+class PodRecord(NamedTuple):
     """A pod as the API server has it.
 
     phase: such as ``"Running"``. reason: such as ``"Evicted"``, mostly None.
@@ -110,7 +110,7 @@ class LeaseClient:
         ours = holder == self._identity and owner is not None and owner == self._own_uid(uid)
         return LeaseReading(asked_at, holder, uid, lease.fence, ours)
 
-    def read_lease(self) -> LeaseObject | None:
+    def read_lease(self) -> LeaseRecord | None:
         """Read the Lease alone; None if there is none. Raises as `read` does."""
         self._begin()
         assert self._settings.lease_url is not None, "else there is a problem"
@@ -124,9 +124,9 @@ class LeaseClient:
         fence = _first_fence(uid, _text(lease, "metadata", "resourceVersion"))
         owner = _owner(lease)
         pod = _text(owner, "name") or holder
-        return LeaseObject(holder, uid, fence, pod, _text(owner, "uid"))
+        return LeaseRecord(holder, uid, fence, pod, _text(owner, "uid"))
 
-    def read_pod(self, name: str) -> PodObject | None:
+    def read_pod(self, name: str) -> PodRecord | None:
         """Read any pod of the Lease's namespace; None if there is none. Raises as `read` does."""
         self._begin()
         assert self._settings.pod_url is not None, "it comes with the Lease's URL"
@@ -134,7 +134,7 @@ class LeaseClient:
         pod = self._ask(f"{folder}/{quote(name, safe='')}", f"the pod {name}")
         if pod is None:
             return None
-        return PodObject(
+        return PodRecord(
             _text(pod, "metadata", "uid"),
             _text(pod, "status", "phase"),
             _text(pod, "status", "reason"),

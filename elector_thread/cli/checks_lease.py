@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from .. import ConfigurationError
 from .._sidecar.failures import ExchangeFailed
-from .._sidecar.lease import LeaseClient, LeaseObject
+from .._sidecar.lease import LeaseClient, LeaseRecord
 from ..settings import LeaseSettings, Settings, resolve
 from .checks_pod import check_pod
 from .findings import NOTE, OK, PROBLEM, Finding
@@ -120,16 +120,16 @@ class _LeaseCheck:
     def _verifies(self) -> bool:
         return self._settings.lease is not None
 
-    # --- the sidecar's word and the Lease ---------------------------------------------------
+    # --- the sidecar's answer and the Lease ---------------------------------------------------
 
-    def _compared(self, lease: LeaseObject | None) -> Finding:
+    def _compared(self, lease: LeaseRecord | None) -> Finding:
         where = f"the Lease {self._namespace}/{self._name}"
         if lease is not None and self._leader in (None, lease.holder):
             agrees = "" if self._leader is None else ", as the sidecar does"
             could = "" if self._verifies else "; verify='lease' could read it"
             return Finding(OK, CHECK, f"{where} names {lease.holder}{agrees}{could}")
         if self._leader is None:
-            return Finding(OK, CHECK, f"{where} does not exist: there is no leader at present")
+            return Finding(OK, CHECK, f"{where} does not exist: no pod leads at present")
         found = f"{where} does not exist" if lease is None else f"{where} names {lease.holder}"
         gone = ", whose pod no longer exists" if self._is_gone(self._leader) else ""
         return Finding(
@@ -146,7 +146,7 @@ class _LeaseCheck:
         except ExchangeFailed:  # not worth a finding of its own
             return False
 
-    def _consequence(self, lease: LeaseObject | None) -> str:
+    def _consequence(self, lease: LeaseRecord | None) -> str:
         identity = self._settings.identity
         if self._leader == identity:
             if self._verifies:
@@ -156,10 +156,10 @@ class _LeaseCheck:
         if lease is None:
             return f"{self._leader} is not the leader"
         if lease.holder == identity:
-            return "this pod is the leader, but does not know it"
-        return f"this pod takes {self._leader} for the leader, and {lease.holder} is"
+            return "this pod was elected, but its sidecar does not name it"
+        return f"the leader is {lease.holder}"
 
-    def _remedy(self, lease: LeaseObject | None) -> str:
+    def _remedy(self, lease: LeaseRecord | None) -> str:
         name = "" if lease else f"the elector's --election is not {self._name}, or "
         return (
             "this is normal for seconds during an election: run doctor again. If it lasts, "

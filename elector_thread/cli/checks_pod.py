@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .._sidecar.lease import LeaseObject, PodObject
+from .._sidecar.lease import LeaseRecord, PodRecord
 from .findings import NOTE, OK, PROBLEM, Finding
 
 __all__ = ["check_pod"]
@@ -16,11 +16,11 @@ OVERDUE = 60.0
 
 
 def check_pod(
-    pod: PodObject | None, lease: LeaseObject, name: str, namespace: str, now: datetime
+    pod: PodRecord | None, lease: LeaseRecord, name: str, namespace: str, now: datetime
 ) -> Finding:
     """Whether the pod can do the leader's work. name: the Lease's."""
     if lease.owner is None:
-        message = "no pod owns the Lease: it stays when its pod goes, and cannot be verified"
+        message = "the Lease has no owner: it outlives the leader's pod, and cannot be verified"
         remedy = f"the elector did not create it: kubectl delete lease {name} -n {namespace}"
         return Finding(PROBLEM, CHECK, message, remedy)
     if pod is None or pod.uid != lease.owner:
@@ -39,10 +39,12 @@ def check_pod(
         return Finding(PROBLEM, CHECK, message, f"{delete}; then another pod is elected")
     if pod.deletion is not None:
         return _check_deletion(pod.deletion, lease, delete, now)
-    return Finding(OK, CHECK, f"{lease.pod} is {pod.phase or 'there'}, and owns the Lease")
+    return Finding(
+        OK, CHECK, f"{lease.pod} is {pod.phase or 'in an unknown phase'} and owns the Lease"
+    )
 
 
-def _check_deletion(deletion: str, lease: LeaseObject, delete: str, now: datetime) -> Finding:
+def _check_deletion(deletion: str, lease: LeaseRecord, delete: str, now: datetime) -> Finding:
     try:
         overdue = (now - datetime.fromisoformat(deletion)).total_seconds()
     except (ValueError, TypeError):  # TypeError: it has no time zone

@@ -46,7 +46,7 @@ def remedy_for(failure: str, lease: LeaseSettings, env: Mapping[str, str]) -> st
     if "is not signed by" in failure or "TLS failed" in failure:
         return (
             "KUBERNETES_SERVICE_HOST or ELECTOR_THREAD_LEASE_URL is not the API server of this "
-            f"cluster, or {lease.service_account}/ca.crt is another cluster's"
+            f"cluster, or {lease.service_account}/ca.crt is damaged or another cluster's"
         )
     return _for_network(lease, on_nais)
 
@@ -93,4 +93,4 @@ def _for_network(lease: LeaseSettings, on_nais: bool) -> str:
             "the network policy opens the API server only to pods with leader election: "
             f"{MANIFEST}. If it is set, check that {server} is the API server"
         )
-    return f"allow egress to {server} in the pod's NetworkPolicy, and check that it is running"
+    return f"allow egress to {server} in the pod's NetworkPolicy, and check that the API server is there"

@@ -19,11 +19,11 @@ NO_RESULT = "the elector has no election result yet, which is normal shortly aft
 
 
 def status(*, as_json: bool) -> int:
-    """Show the answer to one GET; 0 if there was one, else 2."""
+    """Show the answer to one GET, and what the Lease says; 0 if GET was answered, else 2."""
     found, problem = _ask()
     print_line(describe(found, as_json=as_json))
     if found.state is State.UNKNOWN:
-        print_error("status", problem or NO_RESULT)
+        print_error("status", problem or _why_unknown(found))
     return 0 if problem is None else NO_ANSWER
 
 
@@ -33,8 +33,14 @@ def is_leader(*, verbose: bool) -> int:
     if verbose:
         print_line(found.state.value)
     if found.state is State.UNKNOWN:
-        print_error("is-leader", problem or NO_RESULT)
+        print_error("is-leader", problem or _why_unknown(found))
     return EXIT_CODES[found.state]
+
+
+def _why_unknown(found: Status) -> str:
+    """Why the leader is unknown although the elector answered."""
+    unverified = None if found.verification is None else found.verification.problem
+    return NO_RESULT if unverified is None else f"not verified: {unverified}"
 
 
 def _ask() -> tuple[Status, str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .._state.model import Status
+from .._state.model import Status, Verification
 
 __all__ = ["describe", "fields"]
 
@@ -24,6 +24,20 @@ def fields(status: Status) -> dict[str, str]:
         "leader": f"{leader} (this pod)" if status.leader == status.identity else leader,
         "identity": status.identity,
     }
-    if status.last_error:
+    verification = status.verification
+    if verification is not None:
+        rows["lease"] = _found(verification)
+    if status.last_error and (verification is None or status.last_error != verification.problem):
         rows["problem"] = status.last_error
     return rows
+
+
+def _found(verification: Verification) -> str:
+    """What ``verify="lease"`` last found."""
+    holder, ours, age, problem = verification
+    if problem is not None and not ours:
+        return problem
+    if age is None:
+        return "not read: only the pod that the sidecar names reads it"
+    found = f"names {'this pod' if ours else holder or 'no pod'}, read {age:.0f} s ago"
+    return found if problem is None else f"{found}; {problem}"

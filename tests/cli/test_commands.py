@@ -18,9 +18,14 @@ from pathlib import Path
 import pytest
 
 import elector_thread
+from elector_thread._state.model import Verification
 from elector_thread.cli import main, parser
+from elector_thread.integrations._text import fields
 from elector_thread.local import LocalElector
+from elector_thread.testing import FakeElector
 
+from ..lease_api import LeaseApi
+from ..lease_api import status as code
 from ..scripted import ScriptedServer
 from .conftest import OTHER, PATIENCE, US, Running, Terminal, environment, of_the_pod
 
@@ -101,6 +106,75 @@ def test_status_is_complete_without_an_answer(
     out, err = capsys.readouterr()
     assert json.loads(out)["last_error"] == "connection refused"
     assert "connection refused" in err
+
+
+VERIFIED = {
+    "this pod": (US, lambda api: api.elect(US), "leader", "names this pod, read 0 s ago"),
+    "another pod": (
+        US,
+        lambda api: api.elect(OTHER),
+        "follower",
+        f"the Lease names {OTHER}, but the sidecar names this pod ({US})",
+    ),
+    "not asked": (OTHER, lambda api: api.elect(OTHER), "follower", "not read: only the pod"),
+    "forbidden": (
+        US,
+        lambda api: setattr(api, "on_lease", lambda connection: connection.send(code(403))),
+        "unknown",
+        "the API server forbids reading the Lease (HTTP 403)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("named", "prepare", "state", "says"), VERIFIED.values(), ids=VERIFIED)
+def test_status_shows_what_verification_found(
+    beside: ScriptedServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    named: str,
+    prepare: Callable[[LeaseApi], object],
+    state: str,
+    says: str,
+) -> None:
+    api = LeaseApi(beside)
+    for name, value in api.environ.items():
+        monkeypatch.setenv(name, value)
+    beside.leader = named
+    prepare(api)
+    assert main(["status"]) == 0
+    out, err = capsys.readouterr()
+    rows = dict(line.split(":", 1) for line in out.splitlines())
+    assert rows["state"].strip() == state
+    assert rows["lease"].strip().startswith(says)
+    assert "problem" not in rows, "one cause, one line"
+    assert ("not verified: the API server forbids" in err) is (state == "unknown")
+    main(["status", "--json"])
+    found = json.loads(capsys.readouterr().out)["verification"]
+    assert found["ours"] is (state == "leader")
+    assert main(["is-leader"]) == {"leader": 0, "follower": 1, "unknown": 2}[state]
+
+
+def test_status_is_silent_about_verification_that_is_not_wanted(
+    beside: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside.leader = US
+    main(["status"])
+    assert "lease" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("verification", "says"),
+    [
+        (Verification(US, True, 12.3, "HTTP 503"), "names this pod, read 12 s ago; HTTP 503"),
+        (Verification(OTHER, False, 3.0, None), f"names {OTHER}, read 3 s ago"),
+        (Verification(None, False, 3.0, None), "names no pod, read 3 s ago"),
+        (Verification(None, False, None, "no token"), "no token"),
+    ],
+)
+def test_a_verification_in_one_line(verification: Verification, says: str) -> None:
+    status = FakeElector().status()._replace(verification=verification, last_error="HTTP 503")
+    assert fields(status)["lease"] == says
+    assert ("problem" in fields(status)) is (verification.problem != "HTTP 503")
 
 
 # --- watch ---------------------------------------------------------------------------------

@@ -82,13 +82,13 @@ def test_lease_and_pod_are_sound(
     could = "; verify='lease' could read it" if verify == "none" else ""
     expected = f"the Lease team/app names {leader}, as the sidecar does{could} → None"
     assert dict(found["ok"])["Lease"] == expected
-    assert dict(found["ok"])["leader pod"] == f"{leader} is Running, and owns the Lease → None"
+    assert dict(found["ok"])["leader pod"] == f"{leader} is Running and owns the Lease → None"
 
 
 def test_before_the_first_election(cluster: Cluster, examine: Examine) -> None:
     code, found = examine()
     assert code == 0
-    assert "team/app does not exist: there is no leader" in dict(found["ok"])["Lease"]
+    assert "team/app does not exist: no pod leads" in dict(found["ok"])["Lease"]
     assert "leader pod" not in dict(found["ok"])
 
 
@@ -120,8 +120,8 @@ def test_an_elector_that_is_not_configured_has_no_lease(
 
 DISAGREEMENTS = {
     "we are not the leader": (US, OTHER, "this pod is not the leader"),
-    "we are the leader": (OTHER, US, "this pod is the leader, but does not know it"),
-    "two others": ("pod-c", OTHER, f"this pod takes pod-c for the leader, and {OTHER} is"),
+    "we are the leader": (OTHER, US, "this pod was elected, but its sidecar does not name it"),
+    "two others": ("pod-c", OTHER, f"the leader is {OTHER}"),
     "no Lease, for us": (US, None, "this pod is not the leader"),
     "no Lease, for another": (OTHER, None, f"{OTHER} is not the leader"),
 }
@@ -232,7 +232,7 @@ def test_a_lease_that_no_pod_owns(cluster: Cluster, examine: Examine) -> None:
     del cluster.lease["metadata"]["ownerReferences"]
     code, found = examine()
     assert code == 1
-    assert "no pod owns the Lease" in dict(found["problem"])["leader pod"]
+    assert "the Lease has no owner" in dict(found["problem"])["leader pod"]
 
 
 @pytest.mark.parametrize("deletion", ["2999-01-01T00:00:00Z", "soon", "2020-01-01T00:00:00"])
