@@ -41,13 +41,13 @@ def remedy_for(failure: str, lease: LeaseSettings, env: Mapping[str, str]) -> st
         )
     if " not set" in failure:
         return _for_variables(failure)
-    if "the token" in failure or "CA certificate" in failure:
-        return _for_files(lease, on_nais)
     if "TLS failed" in failure:
         return (
             "KUBERNETES_SERVICE_HOST or ELECTOR_THREAD_LEASE_URL is not the API server of this "
             f"cluster, or {lease.service_account}/ca.crt is damaged or another cluster's"
         )
+    if "the token" in failure or "CA certificate" in failure:
+        return _for_files(lease, on_nais)
     return _for_network(lease, on_nais)
 
 
