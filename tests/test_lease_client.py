@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from elector_thread import State
-from elector_thread._sidecar import http
 from elector_thread._sidecar.failures import ExchangeFailed
 from elector_thread._sidecar.lease import LeaseClient, NotPermitted
 from elector_thread._state.clock import now
@@ -30,6 +29,7 @@ from .conftest import MakeElector
 from .handlers import drips, floods, hangs
 from .lease_api import LEASE_PATH, PODS, LeaseApi, bound_token, status
 from .polling import until
+from .processes import run_python
 from .scripted import JSON_HEAD, Connection, ScriptedServer, answer, shut_down
 
 SECRET = "very-secret"
@@ -295,17 +295,9 @@ class OldCA:
 
 
 def test_a_ca_without_the_extensions_that_python_3_13_demands_is_accepted(
-    tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, authority: trustme.CA
 ) -> None:
-    """On every Python: older ones know the flag, and here urllib3 sets it on them as well."""
-    create = http.create_urllib3_context
-
-    def strictly() -> ssl.SSLContext:
-        context = create()
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-        return context
-
-    monkeypatch.setattr(http, "create_urllib3_context", strictly)
+    """Older Pythons do not demand them, so it takes 3.13 for this to prove anything."""
     old = OldCA()
     server = ScriptedServer("pod-a", tls=old.server_context(tmp_path, "127.0.0.1"))
     with closing(Cluster(server, tmp_path, authority)) as cluster:
@@ -318,6 +310,36 @@ def test_a_ca_without_the_extensions_that_python_3_13_demands_is_accepted(
             pytest.raises(ssl.SSLCertVerificationError),
         ):
             strict.wrap_socket(bare, server_hostname="127.0.0.1")
+
+
+GEVENT = """
+import sys
+import elector_thread, elector_thread._sidecar.http
+from gevent import monkey
+if sys.argv[4] == "late":
+    monkey.patch_all()
+from pathlib import Path
+from elector_thread._sidecar.lease import LeaseClient
+from elector_thread.settings import LeaseSettings
+client = LeaseClient(LeaseSettings(sys.argv[1], sys.argv[2], Path(sys.argv[3])), "pod-a", 5.0)
+print(client.read().ours, client.read().ours)
+client.close()
+"""
+EARLY = "from gevent import monkey\nmonkey.patch_all()\n"
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_gevent_may_have_replaced_ssl_before_or_after_the_import(
+    cluster: Cluster, when: str
+) -> None:
+    """gunicorn's gevent worker does so in each worker, after our hooks were imported."""
+    pytest.importorskip("gevent")
+    base = cluster.api.url.removesuffix(LEASE_PATH)
+    script = EARLY + GEVENT if when == "early" else GEVENT
+    arguments = (cluster.api.url, f"{base}{PODS}pod-a", str(cluster.folder), when)
+    ended = run_python(script, *arguments, within=60.0)
+    assert (ended.exit_code, ended.out.split()) == (0, ["True", "True"]), ended.err
+    assert cluster.server.connections == 1
 
 
 # --- the token ---------------------------------------------------------------------------------

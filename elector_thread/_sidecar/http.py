@@ -15,6 +15,7 @@ import logging
 import queue
 import socket
 import ssl
+import sys
 import threading
 from base64 import b64encode
 from collections import deque
@@ -32,7 +33,6 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
-from urllib3.util.ssl_ import create_urllib3_context
 
 from .._version import __version__
 from .failures import ExchangeFailed, failure_from
@@ -115,9 +115,9 @@ class _TLSConnection(_Connection, urllib3.connection.HTTPSConnection):
 class _TLSSocket(ssl.SSLSocket):
     """Known to its transport from the handshake on, so that a child forked meanwhile closes it."""
 
-    def do_handshake(self, block: bool = False) -> None:
+    def do_handshake(self, *args: Any) -> None:
         self.context.transport.holds(self)  # type: ignore[attr-defined]  # see `_tls_context`
-        super().do_handshake(block)
+        super().do_handshake(*args)
 
 
 class _IdleConnections(queue.LifoQueue[Any]):
@@ -157,9 +157,9 @@ class _TLSPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """One keep-alive connection over one transport. Never retries."""
 
-    def __init__(self, transport: Transport, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, transport: Transport, url: str) -> None:
         self._transport = transport
-        self._tls = tls
+        self._tls = _tls_context(transport) if urlsplit(url).scheme == "https" else None
         self._pool: HTTPConnectionPool | None = None
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
@@ -193,7 +193,7 @@ class HttpClient:
         self.transport = Transport()
         self.reused = False  # the connection has answered before, and may be closed by now
         self._timeout = timeout
-        self._adapter = _Adapter(self.transport, _tls_context(url, self.transport))
+        self._adapter = _Adapter(self.transport, url)
         bare, credentials = _split(url)
         headers = {**_headers(accept), **credentials}
         self._request = requests.Request("GET", bare, headers=headers).prepare()
@@ -306,17 +306,18 @@ class Exchange:
             self.close()
 
 
-def _tls_context(url: str, transport: Transport) -> ssl.SSLContext | None:
-    """urllib3's own, but for a flag that Python 3.13 added.
+def _tls_context(transport: Transport) -> ssl.SSLContext:
+    """Like urllib3's own, but for a flag that Python 3.13 added there.
 
-    VERIFY_X509_STRICT refuses the CA certificates of many real clusters (urllib3#3614).
+    VERIFY_X509_STRICT refuses the CA certificates of many real clusters (urllib3#3614). And
+    urllib3's class is the one of its import; gevent may have replaced it since.
     """
-    if not url.lower().startswith("https:"):
-        return None
-    context = create_urllib3_context()
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.sslsocket_class = _TLSSocket
-    context.transport = transport  # type: ignore[attr-defined]  # for `_TLSSocket`
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies; TLS 1.2 at least
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as Python and urllib3 do
+    if context.sslsocket_class is _TLSSocket.__base__:  # else gevent came after this module
+        context.sslsocket_class = _TLSSocket
+        context.transport = transport  # type: ignore[attr-defined]  # for `_TLSSocket`
     return context
 
 
