@@ -41,13 +41,13 @@ def remedy_for(failure: str, lease: LeaseSettings, env: Mapping[str, str]) -> st
         )
     if " not set" in failure:
         return _for_variables(failure)
-    if "the token" in failure or "CA certificate" in failure:
-        return _for_files(lease, on_nais)
-    if "is not signed by" in failure or "TLS failed" in failure:
+    if "is not trusted" in failure or "TLS failed" in failure:
         return (
             "KUBERNETES_SERVICE_HOST or ELECTOR_THREAD_LEASE_URL is not the API server of this "
             f"cluster, or {lease.service_account}/ca.crt is damaged or another cluster's"
         )
+    if "the token" in failure or "CA certificate" in failure:
+        return _for_files(lease, on_nais)
     return _for_network(lease, on_nais)
 
 
@@ -93,4 +93,7 @@ def _for_network(lease: LeaseSettings, on_nais: bool) -> str:
             "the network policy opens the API server only to pods with leader election: "
             f"{MANIFEST}. If it is set, check that {server} is the API server"
         )
-    return f"allow egress to {server} in the pod's NetworkPolicy, and check that the API server is there"
+    return (
+        f"allow egress to {server} in the pod's NetworkPolicy, and check that the API server is "
+        "there"
+    )
