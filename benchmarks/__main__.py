@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import imports, latency, memory, reads, rest
+from . import imports, latency, memory, reads, rest, verification
 from .table import Row, as_dict, rendered
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "imports": imports.measure,
     "rest": rest.measure,
     "memory": memory.measure,
+    "verification": verification.measure,
 }
 
 

@@ -20,7 +20,7 @@ from statistics import median
 
 import pyperf
 
-from .server import elector_process
+from .server import LEASE_PATH, elector_process
 from .table import Row
 
 __all__ = ["measure"]
@@ -36,6 +36,7 @@ DUPLICATES = 100  # so that the measuring loop itself does not count
 CLOCK = "time.monotonic()"
 LEADING = "is_leader, leading"
 FOLLOWING = "is_leader, following"
+VERIFIED = "is_leader, leading by the Lease"
 GET = "GET"
 BUSY_READ = "is_leader, four threads"
 BUSY_GET = "GET, four threads"
@@ -61,6 +62,7 @@ def measure() -> list[Row]:
     return [
         against_clock("is_leader while leading, vs time.monotonic()", LEADING),
         against_clock("is_leader while following, vs time.monotonic()", FOLLOWING),
+        against_clock('is_leader with verify="lease", vs time.monotonic()', VERIFIED),
         against_get("is_leader cheaper than requests.get(url).json()", LEADING, GET),
         against_get(
             f"the same, {READERS} threads and {EVENTS_PER_SECOND} events/s", BUSY_READ, BUSY_GET
@@ -100,8 +102,11 @@ def take_turns(url: str) -> None:
     from elector_thread import Elector
 
     names: dict[str, object] = {"time": time}
-    for name, identity in (("leading", ME), ("following", "not-me")):
-        elector = Elector(get_url=url, sse_url=f"{url}sse", identity=identity).start()
+    os.environ["ELECTOR_THREAD_LEASE_URL"] = url.rstrip("/") + LEASE_PATH
+    for name, identity in (("leading", ME), ("following", "not-me"), ("verified", ME)):
+        verify = "lease" if name == "verified" else "none"
+        elector = Elector(get_url=url, sse_url=f"{url}sse", identity=identity, verify=verify)
+        elector.start()
         assert elector.wait_until_known(5)
         assert elector.is_leader is (identity == ME)
         names[name] = elector
@@ -109,6 +114,7 @@ def take_turns(url: str) -> None:
         CLOCK: "time.monotonic()",
         LEADING: "leading.is_leader",
         FOLLOWING: "following.is_leader",
+        VERIFIED: "verified.is_leader",
     }
     timers = {
         name: timeit.Timer("; ".join([statement] * DUPLICATES), globals=names)

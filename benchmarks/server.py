@@ -16,9 +16,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["OTHER", "RawElector", "body", "chunk", "elector_process", "event"]
+__all__ = [
+    "LEASE_PATH",
+    "OTHER",
+    "RawElector",
+    "body",
+    "chunk",
+    "elector_process",
+    "event",
+    "lease",
+]
 
 OTHER = "some-other-pod"
+
+LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/team/leases/app"
+POD_PATH = b"/api/v1/namespaces/team/pods/"
 
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
@@ -28,6 +40,12 @@ STREAM_HEAD = (
 
 def body(name: str) -> bytes:
     return json.dumps({"name": name, "last_update": "2026-01-01T00:00:00Z"}).encode()
+
+
+def lease(name: str) -> bytes:
+    """A Lease of the pod ``name``, and that very pod as well: both are asked for their UID."""
+    metadata = {"uid": "u", "resourceVersion": "1", "ownerReferences": [{"uid": "u"}]}
+    return json.dumps({"metadata": metadata, "spec": {"holderIdentity": name}}).encode()
 
 
 def event(name: str) -> bytes:
@@ -43,13 +61,15 @@ class RawElector:
     """Accepts connections for ever, a daemon thread for each.
 
     GET is answered with ``answer``; a stream is handed to ``on_stream`` with its headers sent.
+    The Lease and each pod are answered with ``lease``; `lease_gets` has an entry for each of the
+    Lease's GETs, its client port.
     """
 
-    def __init__(self, answer: bytes, on_stream: Callable[[socket.socket], None]) -> None:
-        self._answer = (
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-            % (len(answer), answer)
-        )
+    def __init__(
+        self, answer: bytes, on_stream: Callable[[socket.socket], None], lease: bytes = b"{}"
+    ) -> None:
+        self._answer, self._lease = _ok(answer), _ok(lease)
+        self.lease_gets: list[int] = []
         self._on_stream = on_stream
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
@@ -74,9 +94,19 @@ class RawElector:
                         peer.sendall(STREAM_HEAD)
                         self._on_stream(peer)
                         return
-                    peer.sendall(self._answer)
+                    if request.startswith((b"GET " + POD_PATH, b"GET " + LEASE_PATH.encode())):
+                        peer.sendall(self._lease)
+                        if POD_PATH not in request:
+                            self.lease_gets.append(peer.getpeername()[1])
+                    else:
+                        peer.sendall(self._answer)
             except OSError:
                 return
+
+
+def _ok(answer: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(answer) + answer
 
 
 @contextmanager
@@ -101,7 +131,7 @@ def main(name: str, events_per_second: float) -> None:
         peer.sendall(event(name))
         threading.Event().wait()
 
-    elector = RawElector(body(name), tell)
+    elector = RawElector(body(name), tell, lease(name))
     print(elector.port, flush=True)
     threading.Event().wait()
 

@@ -41,7 +41,7 @@ def remedy_for(failure: str, lease: LeaseSettings, env: Mapping[str, str]) -> st
         )
     if " not set" in failure:
         return _for_variables(failure)
-    if "is not trusted" in failure or "TLS failed" in failure:
+    if "TLS failed" in failure:
         return (
             "KUBERNETES_SERVICE_HOST or ELECTOR_THREAD_LEASE_URL is not the API server of this "
             f"cluster, or {lease.service_account}/ca.crt is damaged or another cluster's"

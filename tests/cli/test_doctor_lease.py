@@ -369,7 +369,7 @@ def account(beside: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 MISSING = {
     "address": ("KUBERNETES_SERVICE_HOST", "are not set", "set ELECTOR_THREAD_LEASE_URL"),
     "name": ("NAIS_APP_NAME", "NAIS_APP_NAME is not set", "the elector's --election"),
-    "namespace": ("namespace", "NAIS_NAMESPACE is not set", "fieldPath: metadata.namespace"),
+    "namespace": ("namespace", "holds no name", "fieldPath: metadata.namespace"),
     "token": ("token", "cannot be read", "'automountServiceAccountToken: true'"),
     "CA": ("ca.crt", "there is no CA certificate", "'automountServiceAccountToken: true'"),
 }
@@ -442,7 +442,7 @@ def test_a_lease_url_that_cannot_be_used(
     code, found = examine()
     assert code == (1 if verify == "lease" else 0)
     where = dict(found["problem"])["settings"] if code else dict(found["note"])["Lease"]
-    assert "ELECTOR_THREAD_LEASE_URL: expected a URL https://HOST:PORT/apis/" in where
+    assert "ELECTOR_THREAD_LEASE_URL: expected a URL https://HOST:PORT/apis" in where
 
 
 def test_the_variables_of_verification_are_known(
