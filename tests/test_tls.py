@@ -14,8 +14,8 @@ import trustme
 
 from elector_thread import Elector, ElectorUnavailableError
 from elector_thread._sidecar.calls import SidecarClient
+from elector_thread._sidecar.events import READ_SIZE
 from elector_thread._sidecar.failures import ExchangeFailed
-from elector_thread._sidecar.transport import READ_SIZE
 from elector_thread._state.clock import now
 from elector_thread.settings import resolve
 

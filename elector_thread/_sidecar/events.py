@@ -11,7 +11,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-__all__ = ["MAX_BYTES", "EventBlocks", "Malformed", "normalise", "parse_leader", "printable"]
+__all__ = [
+    "MAX_BYTES",
+    "READ_SIZE",
+    "EventBlocks",
+    "Malformed",
+    "normalise",
+    "parse_leader",
+    "printable",
+]
 
 MAX_BYTES = 64 * 1024
 """The longest event, and the longest GET body, in bytes."""
@@ -20,7 +28,8 @@ MAX_BARREN_BYTES = 1024 * 1024
 """The most bytes that a stream may send without a single whole event (comments, say)."""
 
 READ_SIZE = 8192
-"""Bytes asked for at a time."""
+"""Bytes asked for at a time. Never unbounded: such a read allocates what the other end's
+chunk header claims, and 2**40 is a valid claim."""
 
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data", b"event", b"id", b"retry")

@@ -35,8 +35,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from .._version import __version__
+from .events import READ_SIZE
 from .failures import ExchangeFailed, failure_from
-from .transport import READ_SIZE, Transport
+from .transport import Transport
 
 __all__ = ["Exchange", "HttpClient"]
 

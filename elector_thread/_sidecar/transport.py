@@ -15,11 +15,7 @@ from typing import Any
 
 from .._state.clock import now
 
-__all__ = ["READ_SIZE", "LimitReached", "Transport"]
-
-READ_SIZE = 8192
-"""Bytes asked for at a time. Never unbounded: such a read allocates what the other end's
-chunk header claims, and 2**40 is a valid claim."""
+__all__ = ["LimitReached", "Transport"]
 
 ALLOWANCE = 128 * 1024
 """Raw bytes that may come in without a byte of payload: headers, 1xx answers, chunk
