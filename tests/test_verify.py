@@ -663,12 +663,14 @@ def test_an_event_that_names_us_has_the_lease_read_before_the_next_get(
 ) -> None:
     server.leader = "pod-b"
     api.elect("pod-a")
-    elector = make_elector(poll_interval=20, reconcile_interval=20, request_timeout=5.0).start()
-    server.wait_streams()
-    until(lambda: elector.leader == "pod-b")
+    elector = make_elector(
+        poll_interval=30, reconcile_interval=30, request_timeout=20.0, grace_period=60
+    ).start()
+    until(lambda: elector.status().counts.events == 1)
+    elector.refresh()  # so that no GET is due, neither the first nor for that event
     api.on_get = Connection.wait_gone
     server.push("pod-a")
-    assert elector.wait_until_leader(4.0), "without waiting for the GET"
+    assert elector.wait_until_leader(PATIENCE), "without waiting for the GET"
 
 
 def test_a_get_that_hangs_delays_the_lease_by_no_more_than_its_timeout(
