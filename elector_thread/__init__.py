@@ -10,7 +10,15 @@ import sys
 from ._state.leadership import Leadership
 from ._state.model import LeaderChange, State, Status
 from ._version import __version__
-from .default import configure, default_elector, only_on_leader
+from .default import (
+    configure,
+    default_elector,
+    on_demoted,
+    on_elected,
+    on_leader_change,
+    only_on_leader,
+    while_leader,
+)
 from .elector import Elector
 from .errors import ConfigurationError, ElectorError, ElectorUnavailableError, NotLeaderError
 from .guard import SKIPPED
@@ -29,7 +37,11 @@ __all__ = [
     "__version__",
     "configure",
     "default_elector",
+    "on_demoted",
+    "on_elected",
+    "on_leader_change",
     "only_on_leader",
+    "while_leader",
 ]
 
 if hasattr(sys.modules.get("uwsgi"), "worker_id"):  # uWSGI forks without Python's hooks

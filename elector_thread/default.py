@@ -1,73 +1,70 @@
-"""The process-wide elector, for code that has no place to keep one."""
+"""The process-wide elector, for code that has no place to keep one.
+
+Registering on it starts nothing and reads no setting. Its settings are read, and it starts, at
+the first question, or where `Elector.start` is called.
+"""
 
 from __future__ import annotations
 
-from threading import RLock
-from typing import Unpack
+from collections.abc import Callable
+from typing import TypeVar, Unpack
 
-from ._runtime import forks
 from .elector import Elector
 from .errors import ElectorError
 from .guard import Guard
-from .settings import SIGNATURE, Options
+from .settings import SIGNATURE, Options, Settings, resolve
 
-__all__ = ["Default", "configure", "current", "default_elector", "only_on_leader"]
+__all__ = [
+    "Default",
+    "configure",
+    "current",
+    "default_elector",
+    "on_demoted",
+    "on_elected",
+    "on_leader_change",
+    "only_on_leader",
+    "while_leader",
+]
+
+AnyCallback = TypeVar("AnyCallback", bound=Callable[..., object])
 
 
 class Default:
-    """Keeps one elector, made when it is first needed. `_lock` protects both attributes.
+    """The process-wide elector, and where its settings come from.
 
-    Re-entrant, because under gevent another greenlet of the same thread may enter.
+    `_provide` is written by an adapter while the application starts, and read when the settings
+    are first needed.
     """
 
     def __init__(self) -> None:
-        self._lock = RLock()
-        self._elector: Elector | None = None
-        self._in_use = False
+        self._provide: Callable[[], Options] | None = None
+        self._configured = False
+        self.elector = Elector.lazy(self._read)
 
     @property
     def in_use(self) -> bool:
-        """Whether the elector was handed out and started."""
-        return self._in_use
-
-    @property
-    def made(self) -> Elector | None:
-        """The elector, if it was made already, in use or not."""
-        return self._elector
+        """Whether the elector was ever started or stopped."""
+        return self.elector.used
 
     def configure(self, **settings: Unpack[Options]) -> Elector:
         """See `elector_thread.configure`."""
-        with self._lock:
-            if self._in_use or (self._elector is not None and self._elector.was_started):
-                raise ElectorError(
-                    "configure() was called too late: the process-wide elector is in use "
-                    "already; call it before the first default_elector() or guarded call"
-                )
-            if self._elector is None:
-                self._elector = Elector(**settings)
-            else:
-                self._elector.reconfigure(**settings)
-            return self._elector
+        self.elector.reconfigure(lambda: resolve(**settings), at_once=True)
+        self._configured = True
+        return self.elector
 
-    def get(self) -> Elector:
-        """See `elector_thread.default_elector`."""
-        if self._elector is not None and self._in_use:
-            return self._elector
-        with self._lock:
-            if self._elector is None:
-                self._elector = Elector()
-            if not self._in_use:
-                self._in_use = True  # before its callbacks run, which may call this
-                try:
-                    self._elector.start_unless_stopped()
-                except BaseException:
-                    self._in_use = False
-                    raise
-            return self._elector
+    def provide(self, options: Callable[[], Options]) -> None:
+        """For adapters: use these settings unless `configure` is called. ``options`` reads them.
 
-    def renew_lock(self) -> None:
-        """In a forked child: the inherited lock may be held by a thread that is gone."""
-        self._lock = RLock()
+        Raises `ElectorError` if the elector is in use, or has settings of another app, already.
+        """
+        if self._provide is not None:
+            raise ElectorError("the process-wide elector has the settings of another app already")
+        if not self._configured:
+            self.elector.reconfigure(self._read, at_once=False)
+        self._provide = options
+
+    def _read(self) -> Settings:
+        return resolve(**({} if self._provide is None else self._provide()))
 
 
 current = Default()
@@ -77,10 +74,9 @@ current = Default()
 def configure(**settings: Unpack[Options]) -> Elector:
     """Set the settings of the process-wide elector: those of `Elector`. Returns it, not started.
 
-    Call it where the application starts, before the first `default_elector()` or guarded
-    call, which start it. A second call replaces the settings; what was registered stays.
-    Raises `ElectorError` if the elector is in use already, and `ConfigurationError` for a
-    bad setting.
+    Call it where the application starts, before the first question. A second call replaces the
+    settings; what was registered stays. Raises `ElectorError` if the elector is in use already,
+    and `ConfigurationError` for a bad or missing setting.
     """
     return current.configure(**settings)
 
@@ -89,10 +85,37 @@ configure.__signature__ = SIGNATURE  # type: ignore[attr-defined]  # `help` show
 
 
 def default_elector() -> Elector:
-    """The process-wide elector, made from the environment and started at the first call."""
-    return current.get()
+    """The process-wide elector. Returns at once and starts nothing.
+
+    It starts at the first question (a guarded call, `Elector.is_leader`, `Elector.status`, a
+    wait, …) or at `Elector.start`. Its settings come from `configure`, from an adapter, or from
+    the environment; a `ConfigurationError` appears when it starts.
+    """
+    return current.elector
 
 
-forks.in_child(lambda: current.renew_lock())
+def on_elected(callback: AnyCallback) -> AnyCallback:
+    """Register on the process-wide elector: see `Elector.on_elected`.
+
+    Usable as a decorator in any module, before or after `configure`: it starts nothing and
+    needs no settings. To remove the callback: ``default_elector().remove(callback)``.
+    """
+    return current.elector.on_elected(callback)
+
+
+def on_demoted(callback: AnyCallback) -> AnyCallback:
+    """Register on the process-wide elector: see `Elector.on_demoted` and `on_elected`."""
+    return current.elector.on_demoted(callback)
+
+
+def on_leader_change(callback: AnyCallback) -> AnyCallback:
+    """Register on the process-wide elector: see `Elector.on_leader_change` and `on_elected`."""
+    return current.elector.on_leader_change(callback)
+
+
+def while_leader(fn: AnyCallback) -> AnyCallback:
+    """Register on the process-wide elector: see `Elector.while_leader` and `on_elected`."""
+    return current.elector.while_leader(fn)
+
 
 only_on_leader = Guard(default_elector)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
 
 from ._runtime import forks, process
-from ._runtime.phases import DORMANT, Phase
+from ._runtime.phases import DORMANT, UNUSED, Phase, Trigger
 from ._runtime.runtime import Runtime
 from ._runtime.status import status_of
 from ._state.clock import WHICH, read_clock
 from ._state.model import Snapshot, State, Status
 from ._state.rules import leader_at, state_at
 from .guard import Guard
-from .settings import METHOD_SIGNATURE, Options, resolve
+from .settings import METHOD_SIGNATURE, Options, Settings, resolve
 
 __all__ = ["Elector"]
 
@@ -83,7 +84,9 @@ class Elector:
         `elector_thread.integrations`) the threads start in the workers instead.
         Raises `ConfigurationError` if ``scope="process"`` cannot have its lock file.
         """
-        self._start(again=True)
+        self._prepare()
+        self._runtime.start()
+        self._keep()
         return self
 
     def stop(self, timeout: float | None = 5.0) -> bool:
@@ -106,7 +109,7 @@ class Elector:
         earlier. In a process that was not forked it does nothing.
         """
         forks.notice()
-        self._runtime.use()
+        self._runtime.use(Trigger.WAKE)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -131,8 +134,9 @@ class Elector:
         runtime = self._runtime  # nothing slower than these two lines before the answer
         if read_clock(*WHICH) < runtime.store.snapshot.lead_until:
             return True
-        if runtime.phase is DORMANT:
-            self.post_fork()
+        phase = runtime.phase
+        if phase is DORMANT or phase is UNUSED:
+            return self.state is State.LEADER  # starts it
         return False
 
     @property
@@ -152,8 +156,7 @@ class Elector:
 
     def status(self) -> Status:
         """One consistent view of everything, for logs and health endpoints."""
-        snapshot, instant = self._look()  # first: it may find that this process was forked
-        return status_of(self._runtime, snapshot, instant)
+        return self._status(*self._look())
 
     # --- asking and waiting ------------------------------------------------------------
 
@@ -169,7 +172,7 @@ class Elector:
         """
         forks.notice()
         self._runtime.refresh()
-        return self.status()
+        return self._status(*self._view())
 
     def wait_until_leader(self, timeout: float | None = None) -> bool:
         """Wait until this process is the leader; False after ``timeout`` seconds or when stopped.
@@ -186,7 +189,7 @@ class Elector:
         return self._wait_for({State.LEADER, State.FOLLOWER}, timeout)
 
     def _wait_for(self, states: set[State], timeout: float | None) -> bool:
-        forks.notice()
+        self._prepare()
         try:
             return self._runtime.wait_for(lambda s, now: state_at(s, now) in states, timeout)
         finally:
@@ -258,25 +261,30 @@ class Elector:
 
     # --- inside --------------------------------------------------------------------------
 
+    def only_answer(self) -> None:
+        """For adapters: answer questions, but call nothing until `start` is called."""
+        self._runtime.registry.disable()
+
+    def call_within(self, context: Callable[[], AbstractContextManager[object]]) -> None:
+        """For adapters: enter ``context()`` around every callback and leader task."""
+        self._runtime.registry.surround(context)
+
     @property
-    def was_started(self) -> bool:
-        """For `configure`: whether it is too late for other settings."""
-        return self._runtime.phase is not Phase.IDLE
+    def used(self) -> bool:
+        """For `configure`: whether this elector was ever started or stopped."""
+        return self._runtime.used
 
-    def reconfigure(self, **settings: Unpack[Options]) -> None:
-        """For `configure`: other settings for an elector that was never started."""
-        self._runtime = Runtime(resolve(**settings), self._runtime.registry)
+    def reconfigure(self, source: Callable[[], Settings], *, at_once: bool) -> None:
+        """For `configure`. Raises `ElectorError` if this elector is in use already."""
+        self._runtime.configure(source, at_once=at_once)
 
-    def start_unless_stopped(self) -> None:
-        """For `default_elector`: `start`, but one that was stopped stays stopped."""
-        self._start(again=False)
-
-    def _start(self, *, again: bool) -> None:
-        forks.notice()
-        if self._runtime.is_patched_since():
-            self._runtime = self._runtime.for_child()
-        self._runtime.start(again=again)
-        self._keep()
+    @classmethod
+    def lazy(cls, source: Callable[[], Settings]) -> Self:
+        """An elector that reads its settings from ``source``, and starts, at the first question."""
+        elector = cls.__new__(cls)
+        elector._runtime = Runtime(source, phase=UNUSED)
+        process.register(elector)
+        return elector
 
     def _keep(self) -> None:
         """Once it was started, the elector must live to step down at the interpreter's exit."""
@@ -289,12 +297,28 @@ class Elector:
         return callback
 
     def _look(self) -> tuple[Snapshot, float]:
-        """What is known, and the time. In a forked child the first look starts the threads."""
+        """What is known, and the time. A first look may start the threads; see `Runtime.use`."""
         forks.notice()
-        store = self._runtime.store
-        view = store.snapshot, store.now()
-        self._runtime.use()
+        if self._runtime.phase is UNUSED:
+            self._prepare()
+            self._runtime.use()
+            self._keep()
+        view = self._view()
+        self._runtime.use()  # last: in a forked child the first look is always UNKNOWN
         return view
+
+    def _view(self) -> tuple[Snapshot, float]:
+        store = self._runtime.store
+        return store.snapshot, store.now()
+
+    def _status(self, snapshot: Snapshot, instant: float) -> Status:
+        return status_of(self._runtime, snapshot, instant)
+
+    def _prepare(self) -> None:
+        """Before a start: nothing of an earlier process, or of before gevent's patches, is used."""
+        forks.notice()
+        if self._runtime.is_patched_since():
+            self._runtime = self._runtime.for_child()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -304,6 +328,8 @@ class Elector:
 
     def __repr__(self) -> str:
         runtime = self._runtime
+        if not runtime.resolved:
+            return "<Elector, settings not read yet>"
         state = state_at(runtime.store.snapshot, runtime.store.now()).name
         return f"<Elector {self.identity!r} {state} at {runtime.settings.where}>"
 

@@ -352,8 +352,9 @@ def test_the_default_elector_comes_from_the_environment_at_the_first_call(
 def test_configure_comes_first_or_not_at_all(server: ScriptedServer) -> None:
     configure(get_url="http://127.0.0.1:1/")
     configure(get_url=server.get_url, identity="pod-x", **FAST)
-    assert server.connections == 0
     assert default_elector().identity == "pod-x"
+    assert server.connections == 0
+    default_elector().start()
     with pytest.raises(ElectorError, match="too late"):
         configure()
 

@@ -261,32 +261,13 @@ def own_default(
 def test_a_guarded_call_does_not_start_a_default_elector_that_was_stopped(
     own_default: Callable[[], Elector],
 ) -> None:
-    elector = default.current.made
-    assert elector is not None
+    elector = default.current.elector
     elector.start()
     assert elector.wait_until_leader(PATIENCE)
     elector.stop()
     assert only_on_leader(lambda: "ran")() is SKIPPED
     assert not elector.status().running
     assert own_default().start().wait_until_leader(PATIENCE)
-
-
-def test_a_callback_may_ask_for_the_default_elector_while_that_is_started(
-    own_default: Callable[[], Elector], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a stop within that start, by a signal handler, waits for it for ever."""
-    elector = default.current.made
-    assert elector is not None
-    asked = threading.Event()
-    elector.on_elected(lambda: own_default() and asked.set())
-    start = Elector.start_unless_stopped
-
-    def start_and_wait(elector: Elector) -> None:
-        start(elector)
-        assert asked.wait(PATIENCE)
-
-    monkeypatch.setattr(Elector, "start_unless_stopped", start_and_wait)
-    assert own_default() is elector
 
 
 def test_electors_may_be_made_while_all_of_them_step_down(make_elector: MakeElector) -> None:
@@ -299,7 +280,7 @@ def test_electors_may_be_made_while_all_of_them_step_down(make_elector: MakeElec
                 electors()
     finally:
         sys.setswitchinterval(interval)
-    elector = make_elector()
+    elector = make_elector().start()
     assert elector in electors()
 
 

@@ -102,8 +102,8 @@ class Log:
     because log handlers are user code.
     """
 
-    def __init__(self, where: str) -> None:
-        self._where = where
+    def __init__(self) -> None:
+        self.where = ""  # the sidecar's address, as soon as the settings are known
         self._lock = RLock()
         self._get = _Outage()
         self._stream = _Outage()
@@ -162,7 +162,7 @@ class Log:
                 event,
                 logging.INFO,
                 "the elector at %s answers again, after %.1f s",
-                self._where,
+                self.where,
                 lasted,
             )
 
@@ -176,7 +176,7 @@ class Log:
                 logging.WARNING,
                 "no usable answer from the elector at %s: %s; "
                 "retrying; leadership expires after the grace period",
-                self._where,
+                self.where,
                 event.reason,
             )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import Any, TypeAlias
 
 from .._state.health import Health
 from .callbacks import adapt, name_of
@@ -12,6 +12,9 @@ from .tasks import TaskRunner
 from .worker import Worker
 
 __all__ = ["Registration", "Registry"]
+
+
+Context: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 
 class Registration:
@@ -44,10 +47,13 @@ class Registry:
 
     It has no lock: each change of a list is one atomic step, and readers take a copy. So a
     signal handler may interrupt a registration, and a callback may register meanwhile.
-    `_removed` holds the leader tasks that were removed but may still run.
+    `_removed` holds the leader tasks that were removed but may still run. `_enabled` and
+    `_contexts` are set while the application starts.
     """
 
     def __init__(self, health: Health) -> None:
+        self._enabled = True
+        self._contexts: list[Context] = []
         self._health = health
         self._entries: list[Registration] = []
         self._removed: list[TaskRunner] = []
@@ -55,13 +61,38 @@ class Registry:
     def __contains__(self, entry: Registration) -> bool:
         return entry in self._entries
 
+    def disable(self) -> None:
+        """In a process that only asks who leads: call nothing before `enable`."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Undo `disable`."""
+        self._enabled = True
+
+    def surround(self, context: Context) -> None:
+        """Enter ``context()`` around every call, for example to look after connections."""
+        self._contexts.append(context)
+
+    def _within_contexts(self, call: Callable[[Any], object]) -> Callable[[Any], object]:
+        contexts = self._contexts  # shared with registries that are renewed from this one
+
+        def run(argument: object) -> object:
+            with ExitStack() as stack:
+                for context in contexts:
+                    stack.enter_context(context())
+                return call(argument)
+
+        return run
+
     def add(self, kind: str, callback: Callable[..., object]) -> None:
         """Register ``callback``. Raises TypeError if it cannot be called; see `adapt`."""
-        self._entries.append(Registration(kind, callback, adapt(callback, kind)))
+        self._entries.append(
+            Registration(kind, callback, self._within_contexts(adapt(callback, kind)))
+        )
 
     def add_task(self, fn: Callable[..., object]) -> None:
         """Register a ``while_leader`` function. Raises TypeError as `add` does."""
-        call = adapt(fn, "while_leader")
+        call = self._within_contexts(adapt(fn, "while_leader"))
         before = [task.worker for task in list(self._removed) if task.fn == fn]
         task = TaskRunner(fn, call, self._health, [worker for worker in before if worker])
         self._entries.append(Registration("on_elected", fn, task.offer, task))
@@ -79,7 +110,9 @@ class Registry:
         return bool(gone)
 
     def of(self, kind: str) -> list[Registration]:
-        """Those of one kind, in the order of registration."""
+        """Those of one kind, in the order of registration; none while disabled."""
+        if not self._enabled:
+            return []
         return [entry for entry in list(self._entries) if entry.kind == kind]
 
     def task_workers(self) -> list[Worker]:
@@ -99,6 +132,7 @@ class Registry:
     def renewed(self, health: Health) -> Registry:
         """The same registrations for another runtime, in which no leader task runs yet."""
         registry = Registry(health)
+        registry._enabled, registry._contexts = self._enabled, self._contexts
         for entry in self._entries:
             if entry.task is not None:
                 task = entry.task.renewed(health)

@@ -35,8 +35,7 @@ class Asking:
     in a signal handler knows what it interrupts.
     """
 
-    def __init__(self, settings: Settings, health: Health, lock: threading.RLock) -> None:
-        self._settings = settings
+    def __init__(self, health: Health, lock: threading.RLock) -> None:
         self._health = health
         self._lock = lock
         self._clients: set[SidecarClient | LeaseClient] = set()
@@ -45,9 +44,9 @@ class Asking:
         """Those that may hold a connection now."""
         return list(self._clients)
 
-    def ask(self, store: Store) -> str | None:
+    def ask(self, settings: Settings, store: Store) -> str | None:
         """Ask the sidecar once, and verify what it says; the reason if it did not answer."""
-        client = SidecarClient(self._settings)
+        client = SidecarClient(settings)
         self._clients.add(client)
         try:
             if store.closed:  # stopped before the stop could find the client
@@ -64,16 +63,16 @@ class Asking:
         with self._lock:
             take_answer(answer, store)
         self._health.record(GetAnswered())
-        if self._settings.lease is not None:
-            self._verify(self._settings.lease, store)
+        if settings.lease is not None:
+            self._verify(settings, settings.lease, store)
         return None
 
-    def _verify(self, lease: LeaseSettings, store: Store) -> None:
+    def _verify(self, settings: Settings, lease: LeaseSettings, store: Store) -> None:
         """Read the Lease, if the sidecar names us."""
-        client = LeaseClient(lease, self._settings.identity, self._settings.request_timeout)
+        client = LeaseClient(lease, settings.identity, settings.request_timeout)
         self._clients.add(client)
         # under the lock, so that a stop in a signal handler knows what it interrupts
-        verifier = Verifier(self._settings, client, store, self._health, writing=self._lock)
+        verifier = Verifier(settings, client, store, self._health, writing=self._lock)
         try:
             verifier.verify()
         finally:

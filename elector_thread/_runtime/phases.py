@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["DORMANT", "Phase", "Trigger", "next_phase"]
+__all__ = ["DORMANT", "UNUSED", "Phase", "Trigger", "next_phase"]
 
 
 class Phase(Enum):
@@ -14,6 +14,7 @@ class Phase(Enum):
     RUNNING = "running"
     STOPPED = "stopped"
     DORMANT = "starts at first use: the parent's elector ran, or this process only forks workers"
+    UNUSED = "the process-wide elector, which starts at the first question"
 
 
 class Trigger(Enum):
@@ -22,12 +23,13 @@ class Trigger(Enum):
     START = "start() is called"
     HOLD = "start() is called where nothing may start"
     WAIT = "something waits for a state"
-    USE = "the state is read"
+    QUESTION = "the state is read"
+    WAKE = "a fork hook, or post_fork(), starts what ran in the parent"
     STOP = "stop() is called"
     FORK = "this process is a forked child"
 
 
-_IDLE, _RUNNING, _STOPPED, DORMANT = Phase
+_IDLE, _RUNNING, _STOPPED, DORMANT, UNUSED = Phase
 
 TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
     _IDLE: {
@@ -41,7 +43,15 @@ TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
     DORMANT: {
         Trigger.START: _RUNNING,
         Trigger.WAIT: _RUNNING,
-        Trigger.USE: _RUNNING,
+        Trigger.QUESTION: _RUNNING,
+        Trigger.WAKE: _RUNNING,
+        Trigger.STOP: _STOPPED,
+    },
+    UNUSED: {
+        Trigger.START: _RUNNING,
+        Trigger.WAIT: _RUNNING,
+        Trigger.QUESTION: _RUNNING,
+        Trigger.HOLD: DORMANT,
         Trigger.STOP: _STOPPED,
     },
 }

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from .._state.model import Status
 from . import forks
+from .phases import Trigger
 from .runtime import Runtime, end_all
 
 __all__ = [
@@ -56,7 +57,11 @@ def release(host: Host) -> None:
 
 
 def electors() -> list[Host]:
-    """Every elector of this process."""
+    """Every elector of this process that was ever started."""
+    return [host for host in _all() if host._runtime.used]
+
+
+def _all() -> list[Host]:
     return [host for known in list(_hosts) if (host := known()) is not None]
 
 
@@ -64,7 +69,7 @@ def start_dormant() -> None:
     """For servers' hooks: start what ran in the parent of this forked process."""
     forks.notice()
     for host in electors():
-        host._runtime.use()
+        host._runtime.use(Trigger.WAKE)
 
 
 def step_down(timeout: float) -> bool:
@@ -74,12 +79,12 @@ def step_down(timeout: float) -> bool:
     leader tasks have ended. Returns False if some have not.
     """
     forks.notice()
-    return end_all([host._runtime for host in electors()], timeout)
+    return end_all([host._runtime for host in _all()], timeout)
 
 
 def _after_fork() -> None:
     """In a forked child: replace what was inherited."""
-    for host in electors():
+    for host in _all():
         host._runtime = host._runtime.for_child()
 
 

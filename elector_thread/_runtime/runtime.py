@@ -23,7 +23,7 @@ from .._state.health import Health, LeaseFailed
 from .._state.model import Snapshot, State
 from .._state.rules import state_at, unknowing
 from .._state.store import Store
-from ..errors import ConfigurationError, ElectorUnavailableError
+from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..settings import Settings
 from . import forks, podlock
 from .asking import Asking, ask_poll
@@ -40,6 +40,10 @@ BRIEFLY = 0.1
 is looking up a host name), and for anything in a signal handler that interrupted a stop."""
 
 
+NOTHING_KNOWN = Snapshot("", inf)
+"""Until the settings are known."""
+
+
 class _Body(Protocol):
     def run(self) -> None: ...
 
@@ -51,34 +55,27 @@ class Runtime:
     not held while waiting. Re-entrant, because a signal handler may call `stop` at any
     point. `phase` and `store` are also read without it; `store` is replaced by each stop,
     after the old one was closed, so that nothing of the past can count later.
+    `_settings` is None until they are first needed, and read without the lock.
+
+    settings: these, or a function that reads them when they are first needed.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Settings | Callable[[], Settings],
         registry: Registry | None = None,
         phase: Phase = Phase.IDLE,
         clock: Clock = CLOCK,
     ) -> None:
-        self.settings = settings
         self.phase = phase
-        self.log = Log(settings.where)
+        self.log = Log()
         self.health = Health(self.log.observe)
         inherited = Registry(self.health) if registry is None else registry
         self.registry = inherited.renewed(self.health)
-        grace = settings.grace_period if settings.configured else inf
-        needs_lock = settings.scope == "process"
-        self.store = Store(
-            Snapshot(
-                settings.identity,
-                grace,
-                needs_lock=needs_lock,
-                holds_lock=not needs_lock,
-                needs_lease=settings.lease is not None,
-            ),
-            clock,
-        )
+        self.store = Store(NOTHING_KNOWN, clock)
         self._lock = threading.RLock()
+        self._settings: Settings | None = None
+        self._source = settings if callable(settings) else lambda: settings
         self._started_at = -inf  # when the threads were started
         self.workers: tuple[Worker, ...] = ()  # the threads that were started
         self._dispatch_worker: Worker | None = None
@@ -88,36 +85,97 @@ class Runtime:
         self._lease_client: LeaseClient | None = None
         self._lease_problem: str | None = None  # of a start, until it was reported
         self._poll: Poll | None = None
-        self._asking = Asking(settings, self.health, self._lock)  # for `refresh` without threads
+        self._asking = Asking(self.health, self._lock)  # for `refresh` without threads
+        if not callable(settings):
+            self._adopt(settings)
+
+    # --- settings ------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; see `resolve`."""
+        return self.resolve()
+
+    def resolve(self) -> Settings:
+        """Read the settings unless they are known. Raises `ConfigurationError`."""
+        while (settings := self._settings) is None:
+            source = self._source
+            found = source()  # without the lock: it may read a framework's settings
+            with self._lock:
+                if self._settings is None and self._source is source:
+                    self._adopt(found)
+        return settings
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the settings were read already."""
+        return self._settings is not None
+
+    @property
+    def used(self) -> bool:
+        """Whether it was ever started or stopped, here or in a parent process."""
+        return self.phase not in (Phase.IDLE, Phase.UNUSED)
+
+    def configure(self, source: Callable[[], Settings], *, at_once: bool) -> None:
+        """Use other settings, read now or when they are first needed.
+
+        Raises `ElectorError` if it is too late, and what ``source`` raises.
+        """
+        with self._lock:
+            if self.used:
+                raise ElectorError(
+                    "configure() was called too late: the process-wide elector is in use "
+                    "already; call it before the first guarded call or question"
+                )
+            settings = source() if at_once else None
+            self._source, self._settings = source, None
+            self.store.reset(NOTHING_KNOWN)
+            if settings is not None:
+                self._adopt(settings)
+
+    def _adopt(self, settings: Settings) -> None:
+        needs_lock = settings.scope == "process"
+        self.store.reset(
+            Snapshot(
+                settings.identity,
+                settings.grace_period if settings.configured else inf,
+                needs_lock=needs_lock,
+                holds_lock=not needs_lock,
+                needs_lease=settings.lease is not None,
+            )
+        )
+        self.log.where = settings.where
+        self._settings = settings  # last: readers without the lock find all of it
 
     # --- phases --------------------------------------------------------------------------
 
-    def start(self, *, again: bool = True) -> None:
+    def start(self) -> None:
         """Start the threads unless they run.
 
-        again: start also what was stopped.
-
-        Raises `ConfigurationError` if the lock file cannot be opened, and RuntimeError if
-        the system refuses a thread.
+        Raises `ConfigurationError` for bad settings or if the lock file cannot be opened, and
+        RuntimeError if the system refuses a thread.
         """
-        with self._lock:
-            if self.phase is Phase.STOPPED and not again:
-                return
-            self._enter(Trigger.HOLD if forks.is_held_back() else Trigger.START)
+        self._enter(Trigger.HOLD if forks.is_held_back() else Trigger.START)
+        self.registry.enable()
+        self.store.wake()
         if self.phase is Phase.DORMANT:
             self.log.held_back()
 
-    def use(self) -> None:
-        """The state is read: in a forked child whose parent's elector ran, start.
+    def use(self, trigger: Trigger = Trigger.QUESTION) -> None:
+        """The state is read: start in a forked child whose parent's elector ran.
 
-        A reader should not have to handle what prevents that: it is logged, the state
-        stays unknown, and the next use tries again.
+        There, a reader should not have to handle what prevents that: it is logged, the state
+        stays unknown, and the next use tries again. The first question to the process-wide
+        elector raises it.
         """
-        if self.phase is not Phase.DORMANT or forks.is_held_back():
+        before = self.phase
+        if next_phase(before, trigger) is before or forks.is_held_back():
             return
         try:
-            self._enter(Trigger.USE)
+            self._enter(trigger)
         except (ConfigurationError, RuntimeError) as error:
+            if before is not Phase.DORMANT:
+                raise
             self.log.start_failed(error)
 
     def wait_for(self, wanted: Callable[[Snapshot, float], bool], timeout: float | None) -> bool:
@@ -128,7 +186,7 @@ class Runtime:
         """
         store = self.store
         if not forks.is_held_back():
-            self.use()
+            self.use(Trigger.WAKE)
             store = self._enter(Trigger.WAIT)
         if self.phase is not Phase.RUNNING:
             timeout = 0.0
@@ -178,7 +236,7 @@ class Runtime:
         for client in self._clients():
             client.abandon()
         phase = next_phase(self.phase, Trigger.FORK)
-        return Runtime(self.settings, self.registry, phase, self.store.clock)
+        return Runtime(self._settings or self._source, self.registry, phase, self.store.clock)
 
     def is_patched_since(self) -> bool:
         """Whether gevent has replaced threading since our locks were made, and nothing runs."""
@@ -190,7 +248,12 @@ class Runtime:
         return [*self._asking.clients(), *(client for client in own if client is not None)]
 
     def _enter(self, trigger: Trigger) -> Store:
-        """Change the phase and make what it needs, in one step; the store of that phase."""
+        """Change the phase and make what it needs, in one step; the store of that phase.
+
+        Raises `ConfigurationError`, before anything has changed, for bad settings.
+        """
+        if next_phase(self.phase, trigger) is not self.phase:
+            self.resolve()
         store = self._change_phase(trigger)
         problem, self._lease_problem = self._lease_problem, None
         if problem is not None:  # reported here, without the lock: log handlers are user code
@@ -320,7 +383,7 @@ class Runtime:
 
     def refresh(self) -> None:
         """Ask once, now. Raises `ElectorUnavailableError` without a usable answer."""
-        self.use()
+        self.use(Trigger.WAKE)
         if not self.settings.configured:
             with self._lock:
                 self._assume_leader(self.store)
@@ -330,7 +393,7 @@ class Runtime:
         if running and poll is not None:
             failure = ask_poll(poll, self.settings)
         else:
-            failure = self._asking.ask(store)
+            failure = self._asking.ask(self.settings, store)
         if failure is not None:
             raise ElectorUnavailableError(f"no answer from {self.settings.where}: {failure}")
 

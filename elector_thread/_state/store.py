@@ -72,6 +72,11 @@ class Store:
 
     # --- writing ---------------------------------------------------------------------
 
+    def reset(self, snapshot: Snapshot) -> None:
+        """Begin with ``snapshot``, before anything has started."""
+        with self._lock:
+            self.snapshot = unknowing(self.snapshot) if self.closed else snapshot
+
     def confirm(self, leader: str | None, at: float, *, pushed: bool = False) -> None:
         """The sidecar named ``leader``, as of the instant ``at``; see `Confirmation`."""
         with self._lock:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from ..errors import ConfigurationError
 from ..settings import DEFAULTS, Options, resolve
 
-__all__ = ["is_only_unconfigured", "read_options"]
+__all__ = ["check_options", "read_options"]
 
 
 def read_options(
@@ -31,17 +31,16 @@ def read_options(
     return cast("Options", options), own
 
 
-def is_only_unconfigured(options: Options) -> bool:
-    """Whether ``options`` are valid, and `Elector` raises only because no URL is set.
+def check_options(options: Options) -> None:
+    """Raise `ConfigurationError` for a bad setting, but not for a missing elector URL.
 
-    That is normal where images are built and databases are migrated, so adapters report it
-    only where the elector is needed.
+    Without one, images are built and databases are migrated. Where the elector is needed, it
+    raises that itself.
     """
-    if options.get("get_url") is not None or options.get("sse_url") is not None:
-        return False
-    configured: Options = {**options, "get_url": "http://localhost/"}
     try:
-        resolve(**configured)
+        resolve(**options)
     except ConfigurationError:
-        return False
-    return True
+        if options.get("get_url") is not None or options.get("sse_url") is not None:
+            raise
+        configured: Options = {**options, "get_url": "http://localhost/"}
+        resolve(**configured)

@@ -185,7 +185,4 @@ class AsyncElector:
 
 def _process_wide(settings: Options) -> Elector:
     """The process-wide elector, with these settings if there are any."""
-    existing = default.current.made
-    if existing is not None and not settings:
-        return existing
-    return default.configure(**settings)
+    return default.configure(**settings) if settings else default.default_elector()

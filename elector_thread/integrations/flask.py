@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import TypeVar
-from weakref import WeakSet
 
 from .. import default
 from .._dispatch.callbacks import adapt, name_of
@@ -21,9 +20,9 @@ from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..extras import needed
 from ..guard import Guard
-from ..settings import Options
+from ..settings import Options, resolve
 from ._process import is_preloading_master, is_server_worker, loaders
-from ._settings import is_only_unconfigured, read_options
+from ._settings import check_options, read_options
 from ._text import describe
 from .health import HEADERS, report
 
@@ -40,9 +39,6 @@ KEY = "elector_thread"
 SOURCE = "ELECTOR_THREAD"
 
 Callback = TypeVar("Callback", bound=Callable[..., object])
-
-_of_apps: WeakSet[Elector] = WeakSet()
-"""The electors of apps: a process-wide one that is among them belongs to another app."""
 
 
 class FlaskElector:
@@ -91,12 +87,8 @@ class FlaskElector:
             forks.hold_back()
             starts_now = True
         app.cli.add_command(_commands())
-        try:
-            elector = _make(options)
-        except ConfigurationError:
-            if starts_now or not is_only_unconfigured(options):
-                raise
-            return
+        check_options(options)
+        elector = _make(options)
         app.extensions[KEY] = elector
         self._apps.append((app, elector))
         for method, callback in self._callbacks:
@@ -183,23 +175,17 @@ def _options_of(app: Flask) -> Options:
 
 def _make(options: Options) -> Elector:
     """The process-wide elector for the first app, and one of its own for each later app."""
-    if default.current.made in _of_apps:
-        return Elector(**options)
     try:
-        elector = default.configure(**options)
-    except ConfigurationError:
-        raise
-    except ElectorError:  # the process-wide elector is in use already
-        return Elector(**options)
-    _of_apps.add(elector)
-    return elector
+        default.current.provide(lambda: options)
+    except ElectorError:  # it is in use already, or another app's
+        return Elector.lazy(lambda: resolve(**options))
+    return default.current.elector
 
 
 def _elector_of(app: Flask) -> Elector:
     elector: Elector | None = app.extensions.get(KEY)
     if elector is not None:
         return elector
-    Elector(**_options_of(app))  # raises if a setting is missing
     raise RuntimeError(f"{app!r} has no elector: call init_app(app) first")
 
 

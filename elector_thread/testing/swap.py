@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar, Unpack
 
@@ -20,7 +20,7 @@ class StandIn(default.Default):
 
     def __init__(self, elector: Elector) -> None:
         super().__init__()
-        self._stand_in = elector
+        self.elector = elector
 
     @property
     def in_use(self) -> bool:
@@ -29,11 +29,10 @@ class StandIn(default.Default):
 
     def configure(self, **settings: Unpack[Options]) -> Elector:
         """Has no effect."""
-        return self._stand_in
+        return self.elector
 
-    def get(self) -> Elector:
-        """The given elector."""
-        return self._stand_in
+    def provide(self, options: Callable[[], Options]) -> None:
+        """Has no effect."""
 
 
 @contextmanager
@@ -66,5 +65,4 @@ def own_default_elector() -> Iterator[None]:
         try:
             yield
         finally:
-            if own.made is not None:
-                own.made.stop()
+            own.elector.stop()

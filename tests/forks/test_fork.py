@@ -49,7 +49,6 @@ from .children import (
 )
 
 LOCKS = {
-    "Default._lock",
     "Health._lock",
     "TaskRunner._lock",
     "Log._lock",

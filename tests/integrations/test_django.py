@@ -6,17 +6,19 @@ import io
 import json
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.test import override_settings
 
 from elector_thread import ConfigurationError, Leadership
-from elector_thread.integrations.django import conf, signals
+from elector_thread.integrations.django import conf, connections, signals
 from elector_thread.integrations.django.checks import check_elector
 from elector_thread.integrations.django.management.commands import elector_status, only_on_leader
 from elector_thread.integrations.django.serving import _command_serves
@@ -319,7 +321,10 @@ def test_an_exception_of_a_receiver_does_not_affect_the_others(
     pod_a: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[str] = []
-    monkeypatch.setattr(signals, "close_old_connections", lambda: closed.append("closed"))
+    ready = threading.Event()
+    ready.set()
+    monkeypatch.setattr(apps, "ready_event", ready)
+    monkeypatch.setattr(connections, "close_old_connections", lambda: closed.append("closed"))
     received: queue.Queue[tuple[str, int]] = queue.Queue()
 
     def broken(**_: object) -> None:
@@ -336,6 +341,7 @@ def test_an_exception_of_a_receiver_does_not_affect_the_others(
     signals.leader_demoted.connect(demoted)
     try:
         elector = make_elector()
+        elector.call_within(connections.working_connections)
         signals.connect(elector)
         pod_a.leader = "pod-a"
         elector.start()

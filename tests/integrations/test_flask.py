@@ -121,8 +121,9 @@ def test_a_request_in_a_test_does_not_start(pod_a: ScriptedServer) -> None:
     app = make_app()
     app.testing = True
     extension = FlaskElector(app)
-    app.add_url_rule("/", view_func=extension.health)
-    assert not app.test_client().get("/").json["running"]
+    app.add_url_rule("/", view_func=lambda: "a page")
+    assert app.test_client().get("/").text == "a page"
+    assert repr(extension.elector) == "<Elector, settings not read yet>"
     assert pod_a.connections == 0
 
 

@@ -1,4 +1,4 @@
-"""The Django app: configures the process-wide elector, starts it where requests are served."""
+"""The Django app: sets up the process-wide elector, and starts it where requests are served."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from django.apps import AppConfig
 from django.core.checks import register
 from django.core.signals import request_started
 
+from ... import default
 from ..._runtime import forks
-from ...default import configure, default_elector
-from ...errors import ConfigurationError
-from .._settings import is_only_unconfigured
+from ...default import default_elector
+from .._settings import check_options
 from . import checks, conf, signals
+from .connections import working_connections
 from .serving import Start, when_to_start
 
 __all__ = ["ElectorThreadConfig"]
@@ -24,26 +25,27 @@ class ElectorThreadConfig(AppConfig):
     verbose_name = "Leader election"
 
     def ready(self) -> None:
-        """Configure the elector, and start it if this process serves requests.
+        """Provide the settings, and start the elector if this process serves requests.
 
-        Raises `ConfigurationError` for a bad setting. Where no requests are served, a missing
-        elector URL is not an error; a system check reports it.
+        Elsewhere it answers questions, but calls no callbacks unless the command itself starts
+        it. Raises `ConfigurationError` for a bad setting; a missing elector URL is an error only
+        where requests are served, and elsewhere a system check reports it.
         """
         register(checks.check_elector, "elector_thread")
         given = conf.read()
-        start = when_to_start(given.start_in)
-        try:
-            elector = configure(**given.elector)
-        except ConfigurationError:
-            if start is Start.NEVER and is_only_unconfigured(given.elector):
-                return
-            raise
+        check_options(given.elector)
+        default.current.provide(lambda: given.elector)
+        elector = default_elector()
+        elector.call_within(working_connections)
         signals.connect(elector)
+        start = when_to_start(given.start_in)
+        if start is Start.NEVER:
+            elector.only_answer()
+            return
         if start is Start.IN_WORKERS:
             forks.hold_back()
-        if start is not Start.NEVER:
-            default_elector()
-            request_started.connect(_start_dormant, dispatch_uid="elector_thread")
+        elector.start()
+        request_started.connect(_start_dormant, dispatch_uid="elector_thread")
 
 
 def _start_dormant(**_: object) -> None:

@@ -1,10 +1,9 @@
-"""The signals, and how they are sent: robustly, with database connections that work."""
+"""The signals. An exception of one receiver does not affect the others."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.db import close_old_connections
 from django.dispatch import Signal
 
 from ..._state.leadership import Leadership
@@ -37,9 +36,4 @@ def connect(elector: Elector) -> None:
 
 
 def _send(signal: Any, leadership: Leadership, elector: Elector) -> None:
-    """Close old connections before (they may be dead) and after (none is kept needlessly)."""
-    close_old_connections()
-    try:
-        signal.send_robust(sender=Elector, leadership=leadership, elector=elector)
-    finally:
-        close_old_connections()
+    signal.send_robust(sender=Elector, leadership=leadership, elector=elector)
