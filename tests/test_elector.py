@@ -795,7 +795,7 @@ def test_leadership_is_logged(
     elector.stop()
     assert lines(log) == [
         ("INFO", "pod-a is the leader (leadership 1)"),
-        ("INFO", "pod-a is no longer the leader (leadership 1)"),
+        ("INFO", "pod-a is no longer the leader (leadership 1): stopped"),
     ]
 
 
@@ -904,11 +904,20 @@ def test_a_log_line_carries_what_it_says_as_fields(
     elector = make_elector().start()
     until(lambda: log.records)
     elector.stop()
-    record = log.records[0]
-    fields = {name: value for name, value in vars(record).items() if name.startswith("elector_")}
-    assert fields == {
-        "elector_event": "leadership_announced",
+    begins, ends = (
+        {name: value for name, value in vars(record).items() if name.startswith("elector_")}
+        for record in log.records
+    )
+    assert begins == {
+        "elector_event": "leader",
         "elector_identity": "pod-a",
-        "elector_number": 1,
-        "elector_ended": False,
+        "elector_leader": "pod-a",
+        "elector_leadership": 1,
+    }
+    assert ends == {
+        "elector_event": "no_longer_leader",
+        "elector_identity": "pod-a",
+        "elector_leader": None,
+        "elector_leadership": 1,
+        "elector_reason": "stopped",
     }

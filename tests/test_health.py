@@ -9,7 +9,9 @@ import pytest
 
 from elector_thread._state import health as health_module
 from elector_thread._state.clock import is_held_here
-from elector_thread._state.health import (
+from elector_thread._state.health import Health, observers
+from elector_thread._state.model import Counts
+from elector_thread._state.occurrences import (
     CallbackFailed,
     CallbackOverran,
     Event,
@@ -17,26 +19,23 @@ from elector_thread._state.health import (
     EventUnreadable,
     GetAnswered,
     GetFailed,
-    Health,
     LeadershipAnnounced,
     StreamEnded,
     StreamOpened,
     UnexpectedError,
-    observers,
 )
-from elector_thread._state.model import Counts
 
 from .scripted import PATIENCE
 
 EVENTS: dict[str, tuple[Event, str | None, str | None]] = {
-    "answered": (GetAnswered(), "answers", None),
-    "failed": (GetFailed("HTTP 500"), "failures", "HTTP 500"),
-    "stream opened": (StreamOpened(), "streams", None),
+    "answered": (GetAnswered(0.1), "answers", None),
+    "failed": (GetFailed("HTTP 500", 0.1), "failures", "HTTP 500"),
+    "stream opened": (StreamOpened(0.1), "streams", None),
     "stream ended": (StreamEnded("cut short", absent=False), None, "cut short"),
     "no stream": (StreamEnded("HTTP 404", absent=True), None, "HTTP 404"),
     "read": (EventRead(), "events", None),
     "unreadable": (EventUnreadable("expected JSON"), "unreadable", "expected JSON"),
-    "announced": (LeadershipAnnounced("pod-a", 1, ended=False), None, None),
+    "announced": (LeadershipAnnounced("pod-a", 1, ended=False, reason=None), None, None),
     "callback failed": (
         CallbackFailed("on_elected callback f", ValueError("secret")),
         "callback_errors",
@@ -87,9 +86,9 @@ def test_an_event_is_counted_remembered_if_it_is_a_problem_and_passed_on(
 
 
 def test_a_success_does_not_forget_the_newest_problem(health: Health) -> None:
-    health.record(GetFailed("HTTP 500"))
+    health.record(GetFailed("HTTP 500", 0.1))
     health.record(EventUnreadable("expected JSON"))
-    health.record(GetAnswered())
+    health.record(GetAnswered(0.1))
     assert health.last_error == "expected JSON"
     assert health.counts == Counts(answers=1, failures=1, unreadable=1)
 
@@ -101,16 +100,21 @@ def test_observers_are_called_after_the_counts_and_without_the_lock() -> None:
     def observe(event: Event) -> None:
         calls.append((event, health.counts.answers, is_held_here(health._lock)))
         if len(calls) == 1:
-            health.record(GetFailed("meanwhile"))
+            health.record(GetFailed("meanwhile", 0.1))
 
     health = Health(observe)
     observers.append(observe)
     try:
-        health.record(GetAnswered())
+        health.record(GetAnswered(0.1))
     finally:
         observers.remove(observe)
     assert [event for event, _, _ in calls] == [
-        *(GetAnswered(), GetFailed("meanwhile"), GetFailed("meanwhile"), GetAnswered())
+        *(
+            GetAnswered(0.1),
+            GetFailed("meanwhile", 0.1),
+            GetFailed("meanwhile", 0.1),
+            GetAnswered(0.1),
+        )
     ]
     assert all(answers == 1 and not locked for _, answers, locked in calls)
 

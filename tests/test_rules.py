@@ -71,18 +71,18 @@ def test_another_name_makes_a_follower() -> None:
 
 def test_another_name_demotes_before_the_leader_changes() -> None:
     _, changes = play(confirm(US, at=1.0), confirm(THEM, at=2.0))
-    assert changes[2:] == [Demoted(1), LeaderChange(US, THEM)]
+    assert changes[2:] == [Demoted(1, "replaced"), LeaderChange(US, THEM)]
 
 
 def test_time_alone_demotes_and_the_leader_is_remembered() -> None:
     current, changes = play(confirm(US, at=1.0), Tick(11.0), confirm(US, at=12.0))
-    assert changes == [Elected(1), LeaderChange(None, US), Demoted(1), Elected(2)]
+    assert changes == [Elected(1), LeaderChange(None, US), Demoted(1, "expired"), Elected(2)]
     assert current.number == 2
 
 
 def test_a_confirmation_that_comes_too_late_begins_a_new_leadership() -> None:
     _, changes = play(confirm(US, at=1.0), confirm(US, at=11.5))
-    assert changes[2:] == [Demoted(1), Elected(2)]
+    assert changes[2:] == [Demoted(1, "expired"), Elected(2)]
 
 
 def test_an_answer_asked_for_before_the_news_does_not_overwrite_it() -> None:
@@ -103,7 +103,7 @@ def test_a_confirmation_older_than_the_grace_period_confirms_nothing() -> None:
 
 def test_stopping_forgets_everything_but_the_number() -> None:
     current, changes = play(confirm(US, at=1.0), Stopped(2.0), confirm(US, at=3.0))
-    assert changes[2:] == [Demoted(1), Elected(2), LeaderChange(None, US)]
+    assert changes[2:] == [Demoted(1, "stopped"), Elected(2), LeaderChange(None, US)]
     assert current.number == 2
 
 
@@ -114,7 +114,7 @@ def test_the_lock_decides_within_a_pod_that_leads() -> None:
     current, changes = play(LockHeld(True, 2.0), start=current)
     assert (changes, state_at(current, 2.0)) == ([Elected(1)], State.LEADER)
     current, changes = play(LockHeld(False, 3.0), start=current)
-    assert (changes, state_at(current, 3.0)) == ([Demoted(1)], State.FOLLOWER)
+    assert (changes, state_at(current, 3.0)) == ([Demoted(1, "replaced")], State.FOLLOWER)
 
 
 def test_a_lock_taken_after_the_grace_period_elects_no_leader() -> None:

@@ -25,6 +25,7 @@ from elector_thread._state.model import (
     LeaseRead,
     LeaseReading,
     LockHeld,
+    Reason,
     Snapshot,
     State,
     Stopped,
@@ -104,7 +105,7 @@ def test_a_reading_that_was_asked_before_the_present_naming_does_not_count() -> 
     current, changes = play(
         says(US, 1.0), ours(1.0), says(THEM, 2.0), says(US, 4.0), ours(3.0, now=5.0)
     )
-    assert changes[-2:] == [Demoted(1), LeaderChange(US, THEM)]
+    assert changes[-2:] == [Demoted(1, "replaced"), LeaderChange(US, THEM)]
     assert state_at(current, 5.0) is State.UNKNOWN
     current, changes = play(ours(4.5, now=6.0), snapshot=current)
     assert changes == [Elected(2), LeaderChange(THEM, US)]
@@ -116,19 +117,19 @@ def test_the_same_after_the_word_has_expired() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reading", "leader", "state"),
+    ("reading", "leader", "state", "reason"),
     [
-        (theirs(2.0), THIRD, State.FOLLOWER),
-        (theirs(2.0, holder=US), None, State.UNKNOWN),
-        (gone(2.0), None, State.UNKNOWN),
+        (theirs(2.0), THIRD, State.FOLLOWER, "replaced"),
+        (theirs(2.0, holder=US), None, State.UNKNOWN, "unverified"),
+        (gone(2.0), None, State.UNKNOWN, "unverified"),
     ],
     ids=["another holder", "another pod of our name", "no Lease"],
 )
 def test_a_lease_that_does_not_name_us_demotes(
-    reading: Input, leader: str | None, state: State
+    reading: Input, leader: str | None, state: State, reason: Reason
 ) -> None:
     current, changes = play(says(US, 1.0), ours(1.0), reading)
-    assert changes[2:][:1] == [Demoted(1)]
+    assert changes[2:][:1] == [Demoted(1, reason)]
     assert (state_at(current, 2.0), leader_at(current, 2.0)) == (state, leader)
     current, changes = play(says(US, 3.0), says(US, 4.0, pushed=True), snapshot=current)
     assert (changes, state_at(current, 4.0)) == ([], state)
@@ -136,7 +137,7 @@ def test_a_lease_that_does_not_name_us_demotes(
 
 def test_a_new_uid_is_a_new_leadership_with_its_own_fence() -> None:
     current, changes = play(says(US, 1.0), ours(1.0), ours(2.0, uid="term-2"))
-    assert changes == [Elected(1), LeaderChange(None, US), Demoted(1), Elected(2)]
+    assert changes == [Elected(1), LeaderChange(None, US), Demoted(1, "replaced"), Elected(2)]
     assert current.fence == 2
 
 
@@ -206,7 +207,7 @@ class Reference:
         if isinstance(given, Stopped):
             self.named, self.named_at, self.reading = None, -inf, None
             self.holds_lock = self.lock_at_first
-            changes += self._changes(given.now)
+            changes += self._changes(given.now, stopped=True)
             self.leaders = []
             return changes
         if isinstance(given, LockHeld):
@@ -229,12 +230,18 @@ class Reference:
             self.named_since = given.now
         self.named, self.named_at = given.leader, given.at
 
-    def _changes(self, now: float) -> list[Change]:
+    def _reason(self, now: float) -> Reason:
+        if self.leader(now) is not None:
+            return "replaced"
+        named = self.named == US and self.fresh(self.named_at, now)
+        return "unverified" if self.needs_lease and named else "expired"
+
+    def _changes(self, now: float, *, stopped: bool = False) -> list[Change]:
         changes: list[Change] = []
         leads = self.leads(now)
         term = self.reading.uid if self.reading is not None and self.needs_lease else None
         if self.leading and (not leads or term != self.led_term):
-            changes.append(Demoted(self.number))
+            changes.append(Demoted(self.number, "stopped" if stopped else self._reason(now)))
             self.leading = False
         if leads and not self.leading:
             self.number += 1

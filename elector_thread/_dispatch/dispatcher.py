@@ -12,9 +12,10 @@ from typing import TypeGuard
 from weakref import WeakKeyDictionary
 
 from .._state.clock import Flag, now
-from .._state.health import CallbackFailed, Health, LeadershipAnnounced
+from .._state.health import Health
 from .._state.leadership import Leadership
 from .._state.model import LeaderChange
+from .._state.occurrences import CallbackDone, CallbackFailed, LeadershipAnnounced
 from .._state.rules import deadline, leader_at
 from .._state.store import Store
 from .registry import Registration, Registry
@@ -117,12 +118,14 @@ class Dispatcher:
 
     def _announce_end(self, leadership: Leadership) -> None:
         self._announced = None
+        self._store.expire()  # if the clock ended it just now: so that it has its reason
         self._health.record(self._announcement(leadership, ended=True))
         for entry in self._registry.of("on_demoted"):
             self._call(entry, leadership)
 
     def _announcement(self, leadership: Leadership, *, ended: bool) -> LeadershipAnnounced:
-        return LeadershipAnnounced(self._store.snapshot.identity, leadership.number, ended)
+        identity = self._store.snapshot.identity
+        return LeadershipAnnounced(identity, leadership.number, ended, leadership.reason)
 
     def _announce_leader(self) -> bool:
         """Announce the next leader change, and the present leader to callbacks that came late."""
@@ -146,7 +149,8 @@ class Dispatcher:
         if entry not in self._registry:  # removed meanwhile
             return
         self._notified[entry] = argument
-        self._health.running = (entry.name, now())
+        began = now()
+        self._health.running = (entry.name, began)
         failure: BaseException | None = None
         try:
             entry.call(argument)
@@ -156,5 +160,6 @@ class Dispatcher:
             raise SystemExit from failure  # returns to: there is nothing here to announce
         if failure is not None:
             self._health.record(CallbackFailed(entry.name, failure))
+        self._health.record(CallbackDone(entry.name, now() - began))
         self._health.check_overrun(self._overrun_after)
         self._health.running = None

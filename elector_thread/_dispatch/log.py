@@ -1,13 +1,11 @@
 """The log: one line when an outage begins and one when it ends, never one for each attempt.
 
-Observes the events of one elector and decides what is logged and at which level. Text from
-outside was escaped, and credentials were left out, before an event was made.
+Observes the events of one elector and decides what is logged; `messages` says how.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
@@ -15,7 +13,8 @@ from threading import RLock
 from typing import Any
 
 from .._state.clock import is_held_here, now
-from .._state.health import (
+from .._state.model import Snapshot, State
+from .._state.occurrences import (
     CallbackFailed,
     CallbackOverran,
     Event,
@@ -24,12 +23,16 @@ from .._state.health import (
     FenceMissing,
     GetAnswered,
     GetFailed,
+    GuardedCall,
     LeadershipAnnounced,
     LeaseAnswered,
     LeaseFailed,
     StreamEnded,
+    TaskFailed,
     UnexpectedError,
 )
+from .._state.rules import leader_at, state_at
+from .messages import MESSAGES
 
 __all__ = ["Log", "without_log"]
 
@@ -37,27 +40,6 @@ log = logging.getLogger("elector_thread")
 
 READABLE_SPELL = 300.0
 """Seconds without an unreadable event after which the next one is logged again."""
-
-
-def _write(
-    event: Event | str,
-    level: int,
-    message: str,
-    *args: object,
-    exc_info: BaseException | None = None,
-) -> None:
-    """Log a line whose `extra` fields hold the event: its name, and what it says."""
-    with suppress(Exception):  # a log handler that raises must not end a thread of ours
-        log.log(level, message, *args, exc_info=exc_info, stacklevel=3, extra=_extra(event))
-
-
-def _extra(event: Event | str) -> dict[str, object]:
-    if isinstance(event, str):
-        return {"elector_event": event}
-    fields = {f"elector_{name}": value for name, value in event._asdict().items()}
-    plain = {k: v for k, v in fields.items() if isinstance(v, str | int | float | bool)}
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-    return {"elector_event": name, **plain}
 
 
 @contextmanager
@@ -100,18 +82,23 @@ class Log:
 
     `_lock` protects the outages and what was logged before; it is not held while logging,
     because log handlers are user code.
+
+    look: returns what is known now, for the fields of each line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], tuple[Snapshot, float]]) -> None:
         self.where = ""  # the sidecar's address, as soon as the settings are known
+        self._look = look
         self._lock = RLock()
         self._get = _Outage()
         self._stream = _Outage()
         self._lease = _Outage()
+        self._lease_refused = False  # whether the present outage was logged as a permanent one
         self._contradiction: str | None = None  # the one that was logged last
         self._fence_missing = False
         self._unreadable_at = -inf
         self._unexpected: set[str] = set()
+        self._skipped: set[str] = set()  # functions whose skipped call was logged
         self._writers: dict[type[Event], Callable[[Any], None]] = {
             GetAnswered: self._get_answered,
             GetFailed: self._get_failed,
@@ -121,9 +108,11 @@ class Log:
             LeaseAnswered: self._lease_answered,
             LeaseFailed: self._lease_failed,
             FenceMissing: self._no_fence,
-            LeadershipAnnounced: _leadership_announced,
-            CallbackFailed: _callback_failed,
-            CallbackOverran: _callback_overran,
+            LeadershipAnnounced: self._leadership_announced,
+            CallbackFailed: self._callback_failed,
+            TaskFailed: self._callback_failed,
+            CallbackOverran: self._callback_overran,
+            GuardedCall: self._guarded_call,
             UnexpectedError: self._unexpected_error,
         }
 
@@ -138,47 +127,44 @@ class Log:
 
     def held_back(self) -> None:
         """The elector was started in a process that only forks workers."""
-        _write(
-            "held_back",
-            logging.INFO,
-            "this process only forks workers; the elector starts in each worker",
-        )
+        self._write("held_back")
 
     def start_failed(self, error: Exception) -> None:
         """A forked child could not start. Logged once for each kind of error."""
         if self._is_new(f"start: {type(error).__name__}"):
-            _write(
-                "start_failed",
-                logging.ERROR,
-                "cannot start after a fork, so this process cannot lead: %s",
-                error,
-            )
+            self._write("start_failed", error, reason=str(error))
 
-    def _get_answered(self, event: GetAnswered) -> None:
+    def _write(
+        self, event: str, *args: object, error: BaseException | None = None, **fields: object
+    ) -> None:
+        """Log a message of `MESSAGES`, with what is known and ``fields`` as `extra` fields."""
+        level, text, *_ = MESSAGES[event]
+        said = {f"elector_{field}": value for field, value in fields.items()}
+        extra = {"elector_event": event, **self._known(), **said}
+        with suppress(Exception):  # a log handler that raises must not end a thread of ours
+            log.log(level, text, *args, exc_info=error, stacklevel=3, extra=extra)
+
+    def _known(self) -> dict[str, object]:
+        snapshot, instant = self._look()
+        leads = state_at(snapshot, instant) is State.LEADER
+        return {
+            "elector_identity": snapshot.identity,
+            "elector_leader": leader_at(snapshot, instant),
+            "elector_leadership": snapshot.number if leads else None,
+        }
+
+    def _get_answered(self, _: GetAnswered) -> None:
         with self._lock:
             lasted = self._get.end()
         if lasted is not None:
-            _write(
-                event,
-                logging.INFO,
-                "the elector at %s answers again, after %.1f s",
-                self.where,
-                lasted,
-            )
+            self._write("get_answered", self.where, lasted, seconds=lasted)
 
     def _get_failed(self, event: GetFailed) -> None:
         with self._lock:
             self._get.fail()
             first, self._get.logged = not self._get.logged, True
         if first:
-            _write(
-                event,
-                logging.WARNING,
-                "no usable answer from the elector at %s: %s; "
-                "retrying; leadership expires after the grace period",
-                self.where,
-                event.reason,
-            )
+            self._write("get_failed", self.where, event.reason, reason=event.reason)
 
     def _stream_ended(self, event: StreamEnded) -> None:
         """A stream that is back at the first attempt is not worth a line.
@@ -190,24 +176,16 @@ class Log:
             worth_a_line = event.absent or self._stream.failures > 1
             first = worth_a_line and not self._stream.logged and not self._get.failures
             self._stream.logged |= first
-        _write(event, logging.DEBUG, "event stream: %s", event.reason)
-        if first and event.absent:
-            _write(
-                event,
-                logging.INFO,
-                "no event stream at this address: %s; polling only",
-                event.reason,
-            )
-        elif first:
-            _write(
-                event, logging.INFO, "no event stream: %s; polling until it is back", event.reason
-            )
+        self._write("stream_failed", event.reason, reason=event.reason)
+        if first:
+            name = "stream_absent" if event.absent else "stream_gone"
+            self._write(name, event.reason, reason=event.reason)
 
-    def _event_read(self, event: EventRead) -> None:
+    def _event_read(self, _: EventRead) -> None:
         with self._lock:
             lasted = self._stream.end()
         if lasted is not None:
-            _write(event, logging.INFO, "the event stream is back, after %.1f s", lasted)
+            self._write("stream_back", lasted, seconds=lasted)
 
     def _event_unreadable(self, event: EventUnreadable) -> None:
         """One that can be read in between ends nothing: they may alternate."""
@@ -216,61 +194,65 @@ class Log:
             first = instant - self._unreadable_at >= READABLE_SPELL
             self._unreadable_at = instant
         if first:
-            _write(
-                event,
-                logging.WARNING,
-                "unreadable event from the elector: %s; ignored",
-                event.reason,
-            )
+            self._write("event_unreadable", event.reason, reason=event.reason)
 
     def _lease_answered(self, event: LeaseAnswered) -> None:
         with self._lock:
             lasted = self._lease.end()
+            self._lease_refused = False
             first, self._contradiction = event.problem != self._contradiction, event.problem
         if lasted is not None:
-            _write(event, logging.INFO, "the Lease can be read again, after %.1f s", lasted)
+            self._write("lease_answered", lasted, seconds=lasted)
         if first and event.problem is not None:
-            _write(
-                event, logging.WARNING, "%s; not the leader until a Lease names it", event.problem
-            )
+            self._write("lease_contradicts", event.problem, reason=event.problem)
 
     def _lease_failed(self, event: LeaseFailed) -> None:
+        """An outage that becomes permanent is logged once more."""
         with self._lock:
             self._lease.fail()
             first, self._lease.logged = not self._lease.logged, True
-        if first and event.permanent:
-            _write(
-                event, logging.ERROR, "cannot verify leadership, so cannot lead: %s", event.reason
-            )
+            newly_refused = event.permanent and not self._lease_refused
+            self._lease_refused |= event.permanent
+        if newly_refused:
+            self._write("lease_refused", event.reason, reason=event.reason)
         elif first:
-            _write(
-                event,
-                logging.WARNING,
-                "cannot read the Lease: %s; retrying; leadership expires after the grace period",
-                event.reason,
-            )
+            self._write("lease_failed", event.reason, reason=event.reason)
 
-    def _no_fence(self, event: FenceMissing) -> None:
+    def _no_fence(self, _: FenceMissing) -> None:
         with self._lock:
             first, self._fence_missing = not self._fence_missing, True
         if first:
-            _write(
-                event,
-                logging.WARNING,
-                "the Lease's resourceVersion is not a decimal number; leadership.fence is None",
-            )
+            self._write("no_fence")
+
+    def _leadership_announced(self, event: LeadershipAnnounced) -> None:
+        identity, number, ended, reason = event
+        if ended:
+            said = (identity, number, reason)
+            self._write("no_longer_leader", *said, leadership=number, reason=reason)
+        else:
+            self._write("leader", identity, number, leadership=number)
+
+    def _callback_failed(self, event: CallbackFailed | TaskFailed) -> None:
+        name, reason = event.name, type(event.error).__name__
+        self._write("callback_failed", name, error=event.error, function=name, reason=reason)
+
+    def _callback_overran(self, event: CallbackOverran) -> None:
+        name, seconds = event
+        self._write("callback_overran", name, seconds, function=name, seconds=seconds)
+
+    def _guarded_call(self, event: GuardedCall) -> None:
+        """Once for each function, until a call of it finds that the leader is known."""
+        name = event.function
+        with self._lock:
+            first = event.outcome == "unknown" and name not in self._skipped
+            (self._skipped.add if event.outcome == "unknown" else self._skipped.discard)(name)
+        if first:
+            self._write("guarded_call_unknown", name, self.where, function=name)
 
     def _unexpected_error(self, event: UnexpectedError) -> None:
         kind = type(event.error).__name__
         if self._is_new(f"{event.thread}: {kind}"):
-            _write(
-                event,
-                logging.CRITICAL,
-                "unexpected %s in %s; continuing",
-                kind,
-                event.thread,
-                exc_info=event.error,
-            )
+            self._write("unexpected_error", kind, event.thread, error=event.error, reason=kind)
 
     def _is_new(self, kind: str) -> bool:
         with self._lock:
@@ -292,23 +274,3 @@ def _handlers() -> Iterator[logging.Handler]:
 def _is_held_here(handler: logging.Handler) -> bool:
     lock = handler.lock
     return isinstance(lock, type(RLock())) and is_held_here(lock)
-
-
-def _leadership_announced(event: LeadershipAnnounced) -> None:
-    message = "%s is no longer the leader" if event.ended else "%s is the leader"
-    _write(event, logging.INFO, f"{message} (leadership %d)", event.identity, event.number)
-
-
-def _callback_failed(event: CallbackFailed) -> None:
-    _write(event, logging.ERROR, "%s raised; continuing", event.name, exc_info=event.error)
-
-
-def _callback_overran(event: CallbackOverran) -> None:
-    _write(
-        event,
-        logging.WARNING,
-        "%s has been running for %.1f s and delays other callbacks; "
-        "use while_leader for long-running work",
-        event.name,
-        event.seconds,
-    )

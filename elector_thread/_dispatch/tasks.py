@@ -8,8 +8,9 @@ from typing import Any
 
 from .._state.backoff import Attempt, keep_trying
 from .._state.clock import now
-from .._state.health import CallbackFailed, Health
+from .._state.health import Health
 from .._state.leadership import Leadership
+from .._state.occurrences import CallbackFailed
 from .callbacks import name_of
 from .worker import Worker
 

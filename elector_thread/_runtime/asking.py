@@ -7,7 +7,9 @@ import threading
 from .._sidecar.calls import SidecarClient
 from .._sidecar.failures import ExchangeFailed
 from .._sidecar.lease import LeaseClient
-from .._state.health import GetAnswered, GetFailed, Health
+from .._state.clock import now
+from .._state.health import Health
+from .._state.occurrences import GetAnswered, GetFailed
 from .._state.store import Store
 from ..settings import LeaseSettings, Settings
 from .poll import Poll, take_answer
@@ -46,6 +48,7 @@ class Asking:
 
     def ask(self, settings: Settings, store: Store) -> str | None:
         """Ask the sidecar once, and verify what it says; the reason if it did not answer."""
+        began = now()
         client = SidecarClient(settings)
         self._clients.add(client)
         try:
@@ -55,14 +58,14 @@ class Asking:
         except ExchangeFailed as failure:
             if client.cancelled:
                 return "stopped meanwhile"
-            self._health.record(GetFailed(str(failure)))
+            self._health.record(GetFailed(str(failure), now() - began))
             return str(failure)
         finally:
             self._clients.discard(client)
             client.close()
         with self._lock:
             take_answer(answer, store)
-        self._health.record(GetAnswered())
+        self._health.record(GetAnswered(now() - began))
         if settings.lease is not None:
             self._verify(settings, settings.lease, store)
         return None

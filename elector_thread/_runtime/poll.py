@@ -13,7 +13,8 @@ from math import inf
 from .._sidecar.calls import Answer, SidecarClient
 from .._sidecar.failures import ExchangeFailed
 from .._state.clock import Flag, now
-from .._state.health import GetAnswered, GetFailed, Health, UnexpectedError
+from .._state.health import Health
+from .._state.occurrences import GetAnswered, GetFailed, UnexpectedError
 from .._state.store import Store
 from ..settings import Settings
 from .verifier import Verifier
@@ -109,20 +110,21 @@ class Poll:
 
     def _ask(self) -> ExchangeFailed | None:
         """Ask once; None if there was an answer."""
+        began = now()
         try:
             take_answer(self._client.ask(), self._store)
         except ExchangeFailed as failure:
             if self._client.cancelled:
                 return ExchangeFailed("stopped meanwhile")
             self._failing = True
-            self._health.record(GetFailed(str(failure)))
+            self._health.record(GetFailed(str(failure), now() - began))
             return failure
         except Exception as bug:  # leadership expires after the grace period
             self._failing = True
             if not self._client.cancelled:  # else a library may have met the end in any way
                 self._health.record(UnexpectedError(threading.current_thread().name, bug))
             return ExchangeFailed("internal error")
-        self._health.record(GetAnswered())
+        self._health.record(GetAnswered(now() - began))
         if self._failing:
             self._failing = False
             self._store.add_recovery()

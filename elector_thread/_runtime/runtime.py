@@ -19,8 +19,9 @@ from .._dispatch.worker import Worker, wait_for_all
 from .._sidecar.calls import SidecarClient
 from .._sidecar.lease import LeaseClient
 from .._state.clock import CLOCK, Clock, is_held_here, now
-from .._state.health import Health, LeaseFailed
+from .._state.health import Health
 from .._state.model import Snapshot, State
+from .._state.occurrences import LeaseFailed
 from .._state.rules import state_at, unknowing
 from .._state.store import Store
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
@@ -68,11 +69,11 @@ class Runtime:
         clock: Clock = CLOCK,
     ) -> None:
         self.phase = phase
-        self.log = Log()
+        self.log = Log(lambda: (self.store.snapshot, self.store.now()))
         self.health = Health(self.log.observe)
         inherited = Registry(self.health) if registry is None else registry
         self.registry = inherited.renewed(self.health)
-        self.store = Store(NOTHING_KNOWN, clock)
+        self.store = Store(NOTHING_KNOWN, clock, self.health.record)
         self._lock = threading.RLock()
         self._settings: Settings | None = None
         self._source = settings if callable(settings) else lambda: settings
@@ -218,13 +219,15 @@ class Runtime:
         with self._lock:
             self.phase = next_phase(self.phase, Trigger.STOP)
             old = self.store
-            old.close()
-            self.store = Store(unknowing(old.snapshot), old.clock)
+            happened = old.close()
+            self.store = Store(unknowing(old.snapshot), old.clock, old.record)
             for client in self._clients():
                 client.cancel()
             working = self._working(self._dispatch_worker)  # in here: of this run, not the next
             if self._lock_worker is not None and not any(worker.is_current for worker in working):
                 working.append(self._lock_worker)  # it waits for the others, so not from them
+        for event in happened:
+            self.health.record(event)
         return working
 
     def for_child(self) -> Runtime:
@@ -257,7 +260,7 @@ class Runtime:
         store = self._change_phase(trigger)
         problem, self._lease_problem = self._lease_problem, None
         if problem is not None:  # reported here, without the lock: log handlers are user code
-            self.health.record(LeaseFailed(problem, permanent=True))
+            self.health.record(LeaseFailed(problem, permanent=True, seconds=0.0))
         return store
 
     def _change_phase(self, trigger: Trigger) -> Store:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from math import isfinite
+from time import time
 
-from .._state.model import Snapshot, State, Status, Verification
+from .._state.model import PastLeadership, Snapshot, State, Status, Verification
 from .._state.rules import leader_at, state_at
 from .phases import Phase
 from .runtime import Runtime
@@ -35,7 +36,18 @@ def status_of(runtime: Runtime, snapshot: Snapshot, instant: float) -> Status:
         verification=_verification(snapshot, instant, health.lease_problem),
         alive=runtime.alive,
         counts=health.counts._replace(elected=snapshot.number, demoted=snapshot.number - is_leader),
+        history=_history(runtime, snapshot, instant) if is_leader else health.history,
     )
+
+
+def _history(runtime: Runtime, snapshot: Snapshot, instant: float) -> tuple[PastLeadership, ...]:
+    """Those that are over, and the one that lasts."""
+    past = tuple(one for one in runtime.health.history if one.number < snapshot.number)
+    current = runtime.store.leadership
+    if current is None or current.number != snapshot.number:  # over since the snapshot was taken
+        return past
+    lasts = instant - current.since
+    return (*past, PastLeadership(current.number, time() - lasts, lasts, None))
 
 
 def _verification(snapshot: Snapshot, instant: float, problem: str | None) -> Verification | None:

@@ -16,10 +16,10 @@ from .._sidecar.events import Malformed, parse_leader
 from .._sidecar.failures import ExchangeFailed, NoStream
 from .._state.backoff import Attempt, keep_trying
 from .._state.clock import Flag, now
-from .._state.health import (
+from .._state.health import Health
+from .._state.occurrences import (
     EventRead,
     EventUnreadable,
-    Health,
     StreamEnded,
     StreamOpened,
     UnexpectedError,
@@ -59,12 +59,12 @@ class Stream:
     def _attempt(self) -> Attempt:
         self._store.stream = "connecting"
         self._recoveries = self._store.recoveries
-        opened = inf
+        began, opened = now(), inf
         try:
             with self._client.open_stream() as stream:
                 opened = now()
                 self._store.stream = "open"
-                self._health.record(StreamOpened())
+                self._health.record(StreamOpened(opened - began))
                 for event in stream:
                     self._take(event)
             reason = "closed by the elector"

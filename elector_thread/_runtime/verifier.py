@@ -13,8 +13,9 @@ from math import inf
 from .._sidecar.failures import ExchangeFailed
 from .._sidecar.lease import LeaseClient, NotPermitted
 from .._state.clock import now
-from .._state.health import FenceMissing, Health, LeaseAnswered, LeaseFailed, UnexpectedError
+from .._state.health import Health
 from .._state.model import LeaseReading, Snapshot
+from .._state.occurrences import FenceMissing, LeaseAnswered, LeaseFailed, UnexpectedError
 from .._state.store import Store
 from ..settings import Settings
 
@@ -65,21 +66,22 @@ class Verifier:
         except ExchangeFailed as failure:
             if not self._store.closed:
                 permanent = isinstance(failure, NotPermitted)
-                self._health.record(LeaseFailed(str(failure), permanent))
+                self._health.record(LeaseFailed(str(failure), permanent, now() - began))
         except Exception as bug:  # what was verified expires without us
             if not self._store.closed:
                 self._health.record(UnexpectedError(threading.current_thread().name, bug))
         else:
             pause = self._settings.reconcile_interval
-            self._take(reading, snapshot.identity)
+            self._take(reading, snapshot.identity, now() - began)
         self._due = max(now(), began + pause)
 
-    def _take(self, reading: LeaseReading, identity: str) -> None:
+    def _take(self, reading: LeaseReading, identity: str, seconds: float) -> None:
         with self._writing:
             self._store.verify(reading)
         # an election that the sidecar has told us of meanwhile contradicts nothing
         named = _is_named(self._store.snapshot)
-        self._health.record(LeaseAnswered(_contradiction(reading, identity) if named else None))
+        problem = _contradiction(reading, identity) if named else None
+        self._health.record(LeaseAnswered(problem, seconds))
         if reading.ours and reading.fence is None:
             self._health.record(FenceMissing())
 

@@ -7,6 +7,7 @@ from math import inf
 
 from ..errors import NotLeaderError
 from .clock import CLOCK, Clock, Flag
+from .model import Reason
 
 __all__ = ["Leadership"]
 
@@ -24,7 +25,7 @@ class Leadership:
                 do_one_round()
     """
 
-    __slots__ = ("_clock", "_over", "_until", "fence", "number", "since")
+    __slots__ = ("_clock", "_over", "_until", "fence", "number", "reason", "since")
 
     number: int
     """Counts this process's leaderships, from 1."""
@@ -34,6 +35,9 @@ class Leadership:
     """A number that grows from term to term, for `elector_thread.fencing`; None without
     ``verify="lease"``. Source: the ``resourceVersion`` of the Lease when this process first
     read it in this term."""
+    reason: Reason | None
+    """Why it ended: ``"replaced"``, ``"expired"``, ``"unverified"`` or ``"stopped"``. None while it
+    lasts, and until the library has noticed the end; ``on_demoted`` callbacks always find it."""
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Leadership:
         self.number = number
         self.fence = fence
         self.since = since
+        self.reason = None
         self._until = until  # until when leadership N holds; reads one attribute, no lock
         self._clock = clock
         self._over = Flag()  # only wakes waiters; `_until` decides
@@ -77,8 +82,9 @@ class Leadership:
         if self.ended:
             raise NotLeaderError(f"leadership {self.number} is over")
 
-    def _end(self) -> None:
+    def _end(self, reason: Reason) -> None:
         """Wake every waiter. Called by the store after the leadership has ended."""
+        self.reason = reason
         self._over.set()
 
     def __repr__(self) -> str:

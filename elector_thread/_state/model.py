@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 from math import inf
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 __all__ = [
     "Change",
@@ -21,6 +21,8 @@ __all__ = [
     "LeaseRead",
     "LeaseReading",
     "LockHeld",
+    "PastLeadership",
+    "Reason",
     "Snapshot",
     "State",
     "Status",
@@ -36,6 +38,15 @@ class State(Enum):
     LEADER = "leader"
     FOLLOWER = "follower"
     UNKNOWN = "unknown"
+
+
+Reason: TypeAlias = Literal["replaced", "expired", "unverified", "stopped"]
+"""Why a leadership ended.
+
+replaced: another leader is named, the Lease has a new term, or another process has the pod's lock.
+expired: no confirmation for the grace period. unverified: the sidecar names this pod, but no
+valid reading of the Lease does (``verify="lease"``). stopped: by `Elector.stop`.
+"""
 
 
 class LeaderChange(NamedTuple):
@@ -196,34 +207,17 @@ Input: TypeAlias = Confirmation | Tick | LockHeld | LeaseRead | Stopped
 # --- what follows from it ------------------------------------------------------------
 
 
-class _Numbered:
-    """Leadership ``number`` and what became of it. Unlike tuples, equal only within a class."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, number: int) -> None:
-        self.number: Final = number
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.number == self.number
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.number))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.number})"
-
-
-class Elected(_Numbered):
+class Elected(NamedTuple):
     """Leadership ``number`` began."""
 
-    __slots__ = ()
+    number: int
 
 
-class Demoted(_Numbered):
-    """Leadership ``number`` ended."""
+class Demoted(NamedTuple):
+    """Leadership ``number`` ended. reason: see `Reason`."""
 
-    __slots__ = ()
+    number: int
+    reason: Reason
 
 
 Change: TypeAlias = Elected | Demoted | LeaderChange
@@ -250,6 +244,20 @@ class Counts(NamedTuple):
     unreadable: int = 0
     callback_errors: int = 0
     overruns: int = 0
+
+
+class PastLeadership(NamedTuple):
+    """One leadership of this process.
+
+    number: counts them, from 1. began: Unix time in seconds. seconds: how long it lasted.
+    reason: why it ended: ``"replaced"``, ``"expired"``, ``"unverified"`` or ``"stopped"``;
+        None while it lasts.
+    """
+
+    number: int
+    began: float
+    seconds: float
+    reason: str | None
 
 
 class Verification(NamedTuple):
@@ -287,6 +295,7 @@ class Status(NamedTuple):
         when a callback has delayed the announcement of a leadership's end for longer than
         the grace period. For liveness probes; says nothing about leading.
     counts: what happened since the elector was made (or since the fork).
+    history: the newest ten leaderships, the current one last; each a `PastLeadership`.
     """
 
     state: State
@@ -304,6 +313,7 @@ class Status(NamedTuple):
     verification: Verification | None
     alive: bool
     counts: Counts
+    history: tuple[PastLeadership, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""
@@ -312,4 +322,5 @@ class Status(NamedTuple):
             "state": self.state.value,
             "verification": None if self.verification is None else self.verification._asdict(),
             "counts": self.counts._asdict(),
+            "history": [leadership._asdict() for leadership in self.history],
         }

@@ -19,6 +19,7 @@ from .model import (
     LeaseRead,
     LeaseReading,
     LockHeld,
+    Reason,
     Snapshot,
     State,
     Stopped,
@@ -45,7 +46,7 @@ def advance(snapshot: Snapshot, given: Input) -> tuple[Snapshot, tuple[Change, .
         basis = _basis(current)._replace(holds_lock=given.held)
         current, changes = _settle(current, basis, given.now)
     elif isinstance(given, Stopped):
-        changes = (Demoted(current.number),) if current.lead_until > -inf else ()
+        changes = (Demoted(current.number, "stopped"),) if current.lead_until > -inf else ()
         current = unknowing(current)
     else:
         return current, expiry
@@ -184,12 +185,21 @@ def _settle(before: Snapshot, basis: _Basis, now: float) -> tuple[Snapshot, tupl
     )
     changes: tuple[Change, ...] = ()
     if led and (renewed or not leads):
-        changes += (Demoted(before.number),)
+        changes += (Demoted(before.number, _end_reason(before, basis, known_until, now)),)
     if begins:
         changes += (Elected(after.number),)
     if leader is not None and leader != before.leader:
         changes += (LeaderChange(before.leader, leader),)
     return after, changes
+
+
+def _end_reason(before: Snapshot, basis: _Basis, known_until: float, now: float) -> Reason:
+    """Why leadership ends by ``basis``; a leader that is known is another one, or a new term."""
+    if known_until > -inf:
+        return "replaced"
+    if before.needs_lease and basis.named == before.identity and now < basis.named_until:
+        return "unverified"
+    return "expired"
 
 
 def _term(reading: LeaseReading | None) -> str | None:

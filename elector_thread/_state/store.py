@@ -16,7 +16,10 @@ from math import inf
 from .clock import CLOCK, Clock, Flag
 from .leadership import Leadership
 from .model import (
+    Change,
     Confirmation,
+    Demoted,
+    Elected,
     Input,
     LeaderChange,
     LeaseRead,
@@ -26,6 +29,7 @@ from .model import (
     Stopped,
     Tick,
 )
+from .occurrences import ContactLost, Event, LeaderConfirmed, LeadershipGained, LeadershipLost
 from .rules import advance, unknowing
 
 __all__ = ["Store"]
@@ -45,8 +49,15 @@ class Store:
     flags is atomic. Re-entrant, because a signal handler may call `close` at any point.
     """
 
-    def __init__(self, snapshot: Snapshot, clock: Clock = CLOCK) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        clock: Clock = CLOCK,
+        record: Callable[[Event], object] = lambda _: None,
+    ) -> None:
+        """``record`` is called with what happened, without the lock, on the writer's thread."""
         self._lock = threading.RLock()
+        self.record = record
         self.clock = clock
         self.snapshot = snapshot
         self.leadership: Leadership | None = None
@@ -80,34 +91,39 @@ class Store:
     def confirm(self, leader: str | None, at: float, *, pushed: bool = False) -> None:
         """The sidecar named ``leader``, as of the instant ``at``; see `Confirmation`."""
         with self._lock:
-            if not self.closed:
-                self._take(Confirmation(leader, at, self.now(), pushed))
+            happened = self._take_unless_closed(Confirmation(leader, at, self.now(), pushed))
+        self._report(happened)
 
     def expire(self) -> None:
         """Let time pass: publish the end of what has expired."""
         with self._lock:
-            self._take(Tick(self.now()))
+            happened = self._take(Tick(self.now()))
+        self._report(happened)
 
     def set_lock_held(self, held: bool) -> None:
         """This process took or lost the pod's lock (``scope="process"``)."""
         with self._lock:
-            if not self.closed:
-                self._take(LockHeld(held, self.now()))
+            happened = self._take_unless_closed(LockHeld(held, self.now()))
+        self._report(happened)
 
     def verify(self, reading: LeaseReading) -> None:
         """The Lease was read; see `LeaseReading`."""
         with self._lock:
-            if not self.closed:
-                self._take(LeaseRead(reading, self.now()))
+            happened = self._take_unless_closed(LeaseRead(reading, self.now()))
+        self._report(happened)
 
-    def close(self) -> None:
-        """Nothing is known any more, for good: later confirmations count for nothing."""
+    def close(self) -> list[Event]:
+        """Nothing is known any more, for good: later confirmations count for nothing.
+
+        Returns what happened, which the caller is to record when it holds no lock.
+        """
         with self._lock:
             self.closed = True
-            self._take(Stopped(self.now()))
+            happened = self._take(Stopped(self.now()))
             self._pending.clear()
         self.wake()
         _set_all(self._news_flags)
+        return happened
 
     def add_news(self) -> None:
         """The stream brought an event, or ended: the poll thread is to ask at once."""
@@ -166,33 +182,52 @@ class Store:
                     return False
                 flag.wait(give_up - instant)
 
+    def _report(self, happened: list[Event]) -> None:
+        for event in happened:
+            self.record(event)
+
     # --- with the lock held --------------------------------------------------------
 
-    def _take(self, given: Input) -> None:
+    def _take_unless_closed(self, given: Input) -> list[Event]:
+        return [] if self.closed else self._take(given)
+
+    def _take(self, given: Input) -> list[Event]:
         """Replace the snapshot first of all: with that assignment, state and token flip."""
         before = self.snapshot
         after, changes = advance(before, given)
         if after is before:
-            return
+            return []
         self.snapshot = after
         if self.closed:  # by a signal handler that struck between the lines above
             self.snapshot = unknowing(after)
-        self._renew_leadership(after)
+        happened = self._renew_leadership(after, changes)
         for change in changes:
             if isinstance(change, LeaderChange):
                 self._keep(change)
         if changes or _is_known(before, given.now) != _is_known(after, given.now):
             self.wake()
+        if after.confirmed_at > before.confirmed_at and after.named is not None:
+            happened.append(LeaderConfirmed(after.named, after.confirmed_at))
+        if before.known_until > -inf and after.known_until == -inf:
+            happened.append(ContactLost())
+        return happened
 
-    def _renew_leadership(self, after: Snapshot) -> None:
+    def _renew_leadership(self, after: Snapshot, changes: tuple[Change, ...]) -> list[Event]:
         """Wake those who wait for the old leadership's end, and make the new one."""
+        happened: list[Event] = []
         old = self.leadership
-        if old is not None and self.lead_until(old.number) == -inf:
-            old._end()
+        for change in changes:
+            if isinstance(change, Demoted) and old is not None:
+                old._end(change.reason)
+                lasted = self.now() - old.since
+                happened.append(LeadershipLost(change.number, change.reason, lasted))
+            if isinstance(change, Elected):
+                happened.append(LeadershipGained(change.number, after.fence))
         if after.lead_until > -inf and (old is None or old.number != after.number):
             self.leadership = Leadership(
                 after.number, self.now(), self.lead_until, self.clock, after.fence
             )
+        return happened
 
     def _keep(self, change: LeaderChange) -> None:
         if len(self._pending) >= MAX_PENDING_CHANGES:
