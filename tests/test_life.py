@@ -19,6 +19,7 @@ import pytest
 from elector_thread import Elector, ElectorUnavailableError, Leadership, State
 from elector_thread._dispatch.dispatcher import Dispatcher
 from elector_thread._state.clock import now
+from elector_thread._state.occurrences import Event
 from elector_thread._state.store import Store
 
 from .conftest import MakeElector
@@ -269,10 +270,11 @@ def test_an_answer_that_was_asked_for_before_the_stop_makes_no_leader_after_it(
     assert asked.wait(PATIENCE)
     close = Store.close
 
-    def slowly(store: Store) -> None:
-        close(store)
+    def slowly(store: Store) -> list[Event]:
+        happened = close(store)
         release.set()
         until(lambda: "elector-poll" not in own_threads(), "the answer to be read")
+        return happened
 
     with monkeypatch.context() as patched:
         patched.setattr(Store, "close", slowly)
