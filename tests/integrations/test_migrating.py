@@ -120,22 +120,19 @@ class TestAskingAtEachCall:
 
     @pytest.mark.usefixtures("own")
     def test_after_the_work_ends_with_the_leadership(self, server: ScriptedServer) -> None:
-        names, imported, ended = run(self.SECTION, AFTER), [], threading.Event()
-        import_files = names["import_files"]
+        names, imported, lost = run(self.SECTION, AFTER), [], threading.Event()
 
         def import_file(name: str) -> None:
             imported.append(name)
             server.elect("pod-b")
             until(lambda: not default_elector().is_leader)
+            lost.set()
 
-        def import_and_tell(leadership: Any) -> None:
-            import_files(leadership)
-            ended.set()
-
-        names |= {"import_file": import_file, "import_files": import_and_tell}
+        names["import_file"] = import_file
         server.leader = "pod-a"
         names["start"]()
-        assert ended.wait(PATIENCE)
+        assert lost.wait(PATIENCE)
+        assert default_elector().stop(PATIENCE), "it waits for import_files"
         assert imported == ["a.csv"]
 
 
@@ -162,10 +159,11 @@ class TestAskingOnce:
 
     @pytest.mark.usefixtures("own")
     def test_after_a_follower_takes_over_and_a_leader_steps_down(
-        self, server: ScriptedServer
+        self, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
     ) -> None:
         names, begun, ended = run(self.SECTION, AFTER), threading.Event(), threading.Event()
-        names |= {"begin": begun.set, "end": ended.set}
+        default_elector().on_elected(begun.set)  # after the callbacks of the block
+        default_elector().on_demoted(ended.set)
         server.leader = "pod-b"
         names["start"]()
         server.wait_streams()
@@ -174,9 +172,11 @@ class TestAskingOnce:
         server.elect("pod-a")
         assert begun.wait(PATIENCE)
         assert names["is_leader"]() is True
+        assert capsys.readouterr().out == "the scheduler starts\n"
         server.elect("pod-b")
         assert ended.wait(PATIENCE)
         assert names["is_leader"]() is False
+        assert capsys.readouterr().out == "the scheduler stops\n"
 
 
 class TestLeadingOnErrors:
