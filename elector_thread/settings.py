@@ -1,7 +1,7 @@
 """Arguments and environment, turned into one frozen, checked `Settings`.
 
-The only module that reads the environment. Invalid settings are reported here, by name;
-other modules rely on them.
+The only module that reads the environment, with its parts `_lease_settings` and
+`_variables`. Invalid settings are reported here, by name; other modules rely on them.
 """
 
 from __future__ import annotations

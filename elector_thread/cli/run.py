@@ -30,7 +30,8 @@ from .processes import (
     occupy_standard_streams,
     reap_orphans,
 )
-from .signals import WAKE_UP, SignalPipe
+from .signals import WAKE_UP, SignalPipe, ending_signals
+from .status import why_not_leader
 from .stderr import BackgroundStderr
 
 __all__ = ["run"]
@@ -113,7 +114,7 @@ class _Supervisor:
         self._wait = wait
         self._grace = grace
         self._restart = restart
-        self._ending_signals = _ending_signals()
+        self._ending_signals = ending_signals()
         self._newest: Leadership | None = None
         self._child: Child | None = None  # None once all processes of the last one are gone
         self._leadership: Leadership | None = None  # the one under which `_child` runs
@@ -191,11 +192,11 @@ class _Supervisor:
     def _report_waiting(self, outcome: str) -> None:
         """Say why the command does not run; a warning if the leader is unknown."""
         status = self._elector.status()
+        text = f"{self._name} is not running: {why_not_leader(status)}{outcome}"
         if status.state is State.UNKNOWN:
-            reason = f"the leader is not known ({status.last_error or 'no election result yet'})"
-            self._stderr.warn(f"warning: {self._name} is not running: {reason}{outcome}")
+            self._stderr.warn(f"warning: {text}")
         elif status.state is State.FOLLOWER:
-            self._stderr.say(f"{self._name} is not running: {status.leader} leads{outcome}")
+            self._stderr.say(text)
 
     def _current_leadership(self) -> Leadership | None:
         newest = self._newest
@@ -313,10 +314,3 @@ class _Supervisor:
             )
         if os.getpid() == 1:
             reap_orphans({self._watchdog.pid, 0 if self._child is None else self._child.pid})
-
-
-def _ending_signals() -> set[int]:
-    """The signals that end the run. SIGHUP only on a terminal; elsewhere it means "reload"."""
-    terminal = any(os.isatty(number) for number in range(3))
-    hangup = {signal.SIGHUP} if terminal else set()
-    return {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT} | hangup

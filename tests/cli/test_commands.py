@@ -14,12 +14,15 @@ import sys
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import elector_thread
+from elector_thread import State
 from elector_thread._state.model import Verification
 from elector_thread.cli import main, parser
+from elector_thread.cli.status import why_not_leader
 from elector_thread.integrations._text import fields
 from elector_thread.local import LocalElector
 from elector_thread.testing import FakeElector
@@ -175,6 +178,21 @@ def test_a_verification_in_one_line(verification: Verification, says: str) -> No
     status = FakeElector().status()._replace(verification=verification, last_error="HTTP 503")
     assert fields(status)["lease"] == says
     assert ("problem" in fields(status)) is (verification.problem != "HTTP 503")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"state": State.UNKNOWN, "last_error": "HTTP 503"}, "the leader is not known (HTTP 503)"),
+        ({"state": State.UNKNOWN}, "the leader is not known (the elector has no election result"),
+        ({"state": State.FOLLOWER, "leader": OTHER}, f"{OTHER} leads"),
+        ({"state": State.FOLLOWER, "leader": US}, "another process of this pod leads"),
+        ({"state": State.FOLLOWER, "leader": None}, "this pod is a follower"),
+    ],
+)
+def test_why_this_process_is_not_the_leader(changes: dict[str, Any], says: str) -> None:
+    status = FakeElector(identity=US).status()._replace(**{"last_error": None, **changes})
+    assert why_not_leader(status).startswith(says)
 
 
 # --- watch ---------------------------------------------------------------------------------

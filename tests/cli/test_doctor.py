@@ -330,6 +330,18 @@ def test_doctor_has_a_remedy_for_a_wrong_address(beside: ScriptedServer, examine
     assert "set ELECTOR_GET_URL to the elector's own address" in dict(found["problem"])["GET"]
 
 
+def test_doctor_has_a_remedy_for_a_connection_that_is_lost(
+    beside: ScriptedServer, examine: Examine
+) -> None:
+    beside.on_get = Connection.shut
+    code, found = examine()
+    assert code == 1
+    ((check, text),) = found["problem"]
+    assert check == "GET"
+    assert "check ELECTOR_GET_URL" in text
+    assert "kubectl logs POD -c elector" in text
+
+
 def test_doctor_has_a_remedy_for_an_unknown_host(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
