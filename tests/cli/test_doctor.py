@@ -425,6 +425,17 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
     ]
 
 
+def test_doctor_names_only_a_few_of_many_servers(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = [_environment.WorkerCount(f"gunicorn (pid {pid})", 2) for pid in range(10, 20)]
+    monkeypatch.setattr("elector_thread.cli.checks_environment.running_workers", lambda _: servers)
+    beside.leader = US
+    text = dict(examine()[1]["problem"])["workers"]
+    assert text.count("gunicorn (pid ") == 4
+    assert "; and 6 more: in the leader pod, every worker is a leader" in text
+
+
 @pytest.mark.parametrize(
     ("environ", "ours", "found"),
     [
