@@ -37,7 +37,8 @@ class Elector:
     reconcile_interval: seconds between GETs while the stream is open (15).
     grace_period: seconds for which one confirmation holds (45). Lost contact is not lost
         leadership until then; afterwards the state is unknown, and unknown is never
-        leader. Must exceed the larger interval plus ``request_timeout``.
+        leader. Must exceed the larger interval plus ``request_timeout``, or plus twice that
+        with ``verify="lease"``.
     request_timeout: seconds for one whole exchange, from connecting to the last byte (2).
     scope: ``"pod"``: every process of the leader's pod is leader. ``"process"``: exactly
         one process of that pod is.
@@ -164,8 +165,10 @@ class Elector:
         """Ask the sidecar once, now, and return the status that follows.
 
         Works whether or not the elector was started, and counts as a confirmation like any
-        other. Blocks for a ``request_timeout`` at most, longer if another GET is under way
-        or the host's name must be looked up. Before the first election the sidecar answers
+        other. While the elector runs, its poll thread asks, and this waits for up to four times
+        ``request_timeout`` plus one second (eight times with ``verify="lease"``). Otherwise it
+        asks itself, for up to one ``request_timeout`` (two with ``verify="lease"``), and longer
+        if the host's name must be looked up. Before the first election the sidecar answers
         that it knows no leader; the state then stays as it is.
 
         Raises `ElectorUnavailableError` without a usable answer.

@@ -1,22 +1,23 @@
 """Arguments and environment, turned into one frozen, checked `Settings`.
 
-The only module that reads the environment. Invalid settings are reported here, by name;
-other modules rely on them.
+The only module that reads the environment, with its parts `_lease_settings` and
+`_variables`. Invalid settings are reported here, by name; other modules rely on them.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-import re
 import socket
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from ._urls import check_url, is_loopback, shown
+from ._lease_settings import LeaseSettings, lease_settings
+from ._urls import check_url, shown
+from ._variables import from_env, variable
 from .errors import ConfigurationError
 
 __all__ = [
@@ -81,31 +82,6 @@ METHOD_SIGNATURE = SIGNATURE.replace(
 """How `help` shows a function, and a method, that takes `Options`."""
 
 
-SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-"""The folder in which Kubernetes mounts the token, the CA certificate and the namespace."""
-
-_OBJECT_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
-_LEASE_PATH = re.compile(
-    r"(?P<root>[^?#]*)/apis/coordination\.k8s\.io/v1"
-    rf"/namespaces/(?P<namespace>{_OBJECT_NAME})/leases/{_OBJECT_NAME}"
-)
-
-
-class LeaseSettings(NamedTuple):
-    """Where the Lease behind the election is, for ``verify="lease"``.
-
-    lease_url, pod_url: of the Lease, and of our own pod; None if there is no address for them.
-    service_account: the folder with ``token`` and ``ca.crt``; None if none is needed, because
-        the API is a local elector on this machine.
-    problem: what is missing, if anything is.
-    """
-
-    lease_url: str | None
-    pod_url: str | None
-    service_account: Path | None
-    problem: str | None = None
-
-
 class Settings(NamedTuple):
     """Everything an elector needs to know. All numbers are seconds.
 
@@ -160,7 +136,8 @@ def resolve(environ: Mapping[str, str] | None = None, /, **options: Unpack[Optio
         raise TypeError(f"unknown settings: {unknown}; expected some of {', '.join(DEFAULTS)}")
     given: dict[str, Any] = {name: options.get(name) for name in DEFAULTS}
     numbers = {name: _seconds(name, given[name], env) for name in _NUMBERS}
-    _check_grace(**numbers)
+    verifies = _choice("verify", given, env, get_args(Verify)) == "lease"
+    _check_grace(**numbers, verifies=verifies)
     unconfigured = _choice("when_unconfigured", given, env, get_args(WhenUnconfigured))
     get_url, sse_url = given["get_url"], given["sse_url"]
     get_name, sse_name = "get_url", "sse_url"
@@ -174,7 +151,6 @@ def resolve(environ: Mapping[str, str] | None = None, /, **options: Unpack[Optio
     if get_url is None:
         _check_unconfigured(unconfigured, env)
     identity = _identity(given["identity"], env)
-    verifies = _choice("verify", given, env, get_args(Verify)) == "lease"
     return Settings(
         get_url=None if get_url is None else check_url(get_name, get_url),
         sse_url=None if sse_url is None else check_url(sse_name, sse_url),
@@ -182,7 +158,7 @@ def resolve(environ: Mapping[str, str] | None = None, /, **options: Unpack[Optio
         scope=_choice("scope", given, env, get_args(Scope)),
         when_unconfigured=unconfigured,
         lock_path=_path("lock_path", given["lock_path"], env),
-        lease=_lease(identity, env) if verifies and get_url is not None else None,
+        lease=lease_settings(identity, env) if verifies and get_url is not None else None,
         **numbers,
     )
 
@@ -190,21 +166,13 @@ def resolve(environ: Mapping[str, str] | None = None, /, **options: Unpack[Optio
 _NUMBERS = ("poll_interval", "reconcile_interval", "grace_period", "request_timeout")
 
 
-def _variable(name: str) -> str:
-    return f"ELECTOR_THREAD_{name.upper()}"
-
-
-def _from_env(name: str, env: Mapping[str, str]) -> str | None:
-    return env.get(_variable(name), "").strip() or None
-
-
 def _seconds(name: str, value: object, env: Mapping[str, str]) -> float:
     source = name
     if value is None:
-        text = _from_env(name, env)
+        text = from_env(name, env)
         if text is None:
             return float(SIGNATURE.parameters[name].default)
-        source = _variable(name)
+        source = variable(name)
         try:
             value = float(text)
         except ValueError:
@@ -230,12 +198,15 @@ def _check_grace(
     reconcile_interval: float,
     grace_period: float,
     request_timeout: float,
+    verifies: bool,
 ) -> None:
-    least = max(poll_interval, reconcile_interval) + request_timeout
+    exchanges = 2 if verifies else 1  # the Lease is read after the sidecar was asked
+    least = max(poll_interval, reconcile_interval) + exchanges * request_timeout
     if grace_period <= least:
+        times = "twice request_timeout, as verify='lease' needs" if verifies else "request_timeout"
         raise ConfigurationError(
             f"grace_period: expected more than the larger of poll_interval and "
-            f"reconcile_interval plus request_timeout ({least:g} s), got {grace_period:g} s; "
+            f"reconcile_interval plus {times} ({least:g} s), got {grace_period:g} s; "
             f"leadership would expire between two answers"
         )
 
@@ -245,10 +216,10 @@ def _choice(
 ) -> str:
     value, source = given[name], name
     if value is None:
-        value = _from_env(name, env)
+        value = from_env(name, env)
         if value is None:
             return str(SIGNATURE.parameters[name].default)
-        source = _variable(name)
+        source = variable(name)
     if value not in choices or not isinstance(value, str):
         wanted = ", ".join(repr(choice) for choice in choices)
         raise ConfigurationError(f"{source}: expected one of {wanted}, got {value!r}")
@@ -258,8 +229,8 @@ def _choice(
 def _identity(value: object, env: Mapping[str, str]) -> str:
     source = "identity"
     if value is None:
-        value = _from_env("identity", env)
-        source = _variable("identity") if value else "identity (this host's name)"
+        value = from_env("identity", env)
+        source = variable("identity") if value else "identity (this host's name)"
         value = value or socket.gethostname()
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ConfigurationError(
@@ -271,7 +242,7 @@ def _identity(value: object, env: Mapping[str, str]) -> str:
 def _path(name: str, value: object, env: Mapping[str, str]) -> Path | None:
     source = name
     if value is None:
-        value, source = _from_env(name, env), _variable(name)
+        value, source = from_env(name, env), variable(name)
     if value is None:
         return None
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -305,9 +276,9 @@ def _check_unconfigured(choice: str, env: Mapping[str, str]) -> None:
     if choice == "error":
         raise ConfigurationError(
             "ELECTOR_GET_URL is not set, so there is no elector to ask. On NAIS, add "
-            "'spec.leaderElection: true' to the manifest; elsewhere, set get_url (and sse_url), "
-            "or when_unconfigured='lead' or 'follow' (ELECTOR_THREAD_WHEN_UNCONFIGURED) for local "
-            "work, or start the application with 'elector-thread up'"
+            "'spec.leaderElection: true' to the manifest. On your own machine, set "
+            "ELECTOR_THREAD_WHEN_UNCONFIGURED=lead (or follow), or start the program with "
+            "'elector-thread up -- COMMAND'. Elsewhere, set get_url and sse_url"
         )
     if choice == "lead" and env.get("NAIS_CLUSTER_NAME"):
         raise ConfigurationError(
@@ -315,57 +286,3 @@ def _check_unconfigured(choice: str, env: Mapping[str, str]) -> None:
             "ELECTOR_GET_URL is not: every replica would be leader. Add "
             "'spec.leaderElection: true' to the manifest"
         )
-
-
-def _lease(identity: str, env: Mapping[str, str]) -> LeaseSettings:
-    """Where the platform says the Lease is, or where ``ELECTOR_THREAD_LEASE_URL`` does."""
-    folder = Path(_from_env("service_account", env) or SERVICE_ACCOUNT)
-    url, source = _from_env("lease_url", env), _variable("lease_url")
-    if url is None:
-        url, problem = _lease_url_from(folder, env)
-        if url is None:
-            return LeaseSettings(None, None, folder, problem)
-        source = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT"
-    parts = urlsplit(check_url(source, url))
-    match = _LEASE_PATH.fullmatch(url)
-    if match is None or "@" in parts.netloc:  # a password would be sent beside the token
-        raise ConfigurationError(
-            f"{source}: expected a URL https://HOST:PORT/apis/coordination.k8s.io/v1/namespaces/"
-            f"NAMESPACE/leases/NAME, got {shown(url)}"
-        )
-    if parts.scheme == "http" and not is_loopback(url):
-        raise ConfigurationError(
-            f"{source}: expected an https:// URL, or http:// on this machine; got {shown(url)}"
-        )
-    pod = env.get("NAIS_POD_NAME", "").strip() or identity
-    pod_url = f"{match['root']}/api/v1/namespaces/{match['namespace']}/pods/{quote(pod, safe='')}"
-    return LeaseSettings(url, pod_url, folder if parts.scheme == "https" else None)
-
-
-def _lease_url_from(folder: Path, env: Mapping[str, str]) -> tuple[str | None, str]:
-    """The Lease's URL by the platform's variables; None, and what is missing."""
-    host = env.get("KUBERNETES_SERVICE_HOST", "").strip()
-    port = env.get("KUBERNETES_SERVICE_PORT", "").strip()
-    name = _object_name("NAIS_APP_NAME", env)
-    namespace = _object_name("NAIS_NAMESPACE", env)
-    if not host or not port:
-        return None, "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
-    if name is None:
-        return None, "NAIS_APP_NAME is not set; it names the Lease"
-    if namespace is None:
-        try:
-            namespace = (folder / "namespace").read_text("utf-8").strip()
-        except (OSError, ValueError):
-            namespace = ""
-        if not re.fullmatch(_OBJECT_NAME, namespace):
-            return None, f"NAIS_NAMESPACE is not set, and {folder / 'namespace'} holds no name"
-    host = f"[{host}]" if ":" in host else host
-    path = f"namespaces/{namespace}/leases/{name}"
-    return f"https://{host}:{port}/apis/coordination.k8s.io/v1/{path}", ""
-
-
-def _object_name(variable: str, env: Mapping[str, str]) -> str | None:
-    name = env.get(variable, "").strip()
-    if name and not re.fullmatch(_OBJECT_NAME, name):
-        raise ConfigurationError(f"{variable}: expected the name of an object, got {name!r}")
-    return name or None

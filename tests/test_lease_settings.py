@@ -79,6 +79,7 @@ def test_a_variable_that_is_missing_is_named(missing: str) -> None:
     assert found.lease_url is None
     assert found.problem is not None
     assert missing in found.problem
+    assert found.missing == missing.replace("PORT", "HOST"), "one of the two stands for both"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +178,13 @@ def test_an_elector_that_does_not_verify_looks_at_none_of_it() -> None:
     environ = {**SIDECAR, "ELECTOR_THREAD_LEASE_URL": "nonsense"}
     assert resolve(environ).lease is None
     assert resolve({}, when_unconfigured="lead", verify="lease").lease is None
+
+
+def test_the_grace_period_must_outlast_an_interval_and_two_requests() -> None:
+    with pytest.raises(ConfigurationError, match=r"twice request_timeout.*\(19 s\), got 19 s"):
+        resolve(CLUSTER, verify="lease", grace_period=19)
+    assert resolve(CLUSTER, verify="lease", grace_period=19.1).grace_period == 19.1
+    assert resolve(CLUSTER, grace_period=19).grace_period == 19
 
 
 def test_verify_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

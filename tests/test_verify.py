@@ -664,7 +664,7 @@ def test_an_event_that_names_us_has_the_lease_read_before_the_next_get(
     server.leader = "pod-b"
     api.elect("pod-a")
     elector = make_elector(
-        poll_interval=30, reconcile_interval=30, request_timeout=20.0, grace_period=60
+        poll_interval=30, reconcile_interval=30, request_timeout=20.0, grace_period=80
     ).start()
     until(lambda: elector.status().counts.events == 1)
     elector.refresh()  # so that no GET is due, neither the first nor for that event

@@ -11,7 +11,7 @@ from sseclient import SSEClient
 from .._state.clock import now
 from ..settings import Settings
 from .events import MAX_BYTES, Malformed, normalise, parse_leader, printable
-from .failures import ConnectionDropped, ExchangeFailed, NoStream
+from .failures import ConnectionDropped, ExchangeFailed, NoStream, UnexpectedAnswer
 from .http import Exchange, HttpClient
 
 __all__ = ["Answer", "EventStream", "SidecarClient", "StreamEvent"]
@@ -72,25 +72,27 @@ class SidecarClient:
             self._stream.transport.note_if_empty(asked_at)
         with self._get.get() as exchange:
             if exchange.status != 200:
-                raise ExchangeFailed(f"HTTP {exchange.status} to GET", _retry_after(exchange))
+                status = exchange.status
+                raise ExchangeFailed(f"HTTP {status} to GET", _retry_after(exchange), status)
             if problem := _unexpected(exchange, "application/json"):
-                raise ExchangeFailed(problem)
+                raise UnexpectedAnswer(problem)
             body = exchange.read(MAX_BYTES)
         try:
             return Answer(parse_leader(body), asked_at)
         except Malformed as problem:
-            raise ExchangeFailed(str(problem)) from None
+            raise UnexpectedAnswer(str(problem)) from None
 
     def open_stream(self) -> EventStream:
         """Open the event stream. Raises `NoStream` if there is none, else `ExchangeFailed`."""
         assert self._stream is not None, "no stream is configured"
         exchange = self._stream.get()
-        problem = _unexpected(exchange, "text/event-stream")
+        problem, status = _unexpected(exchange, "text/event-stream"), None
         if exchange.status != 200:
-            problem = f"HTTP {exchange.status} to the stream's GET"
+            status = exchange.status
+            problem = f"HTTP {status} to the stream's GET"
         if problem:
             with exchange:
-                raise self._safe(NoStream(problem))
+                raise self._safe(NoStream(problem, status=status))
         exchange.keep_open()
         return EventStream(exchange, self._stream)
 
@@ -118,7 +120,7 @@ class SidecarClient:
         return str(problem) if self._may_quote else str(problem).partition(", got ")[0]
 
     def _safe(self, failure: ExchangeFailed) -> ExchangeFailed:
-        return type(failure)(self.redacted(failure), failure.retry_after)
+        return type(failure)(self.redacted(failure), failure.retry_after, failure.status)
 
     def _clients(self) -> Iterator[HttpClient]:
         return (client for client in (self._get, self._stream) if client is not None)

@@ -16,8 +16,13 @@ from .transport import LimitReached
 
 __all__ = [
     "ConnectionDropped",
+    "ConnectionRefused",
     "ExchangeFailed",
+    "HostUnknown",
     "NoStream",
+    "TimedOut",
+    "TlsFailed",
+    "UnexpectedAnswer",
     "UntrustedCertificate",
     "failure_from",
 ]
@@ -27,18 +32,45 @@ class ExchangeFailed(Exception):
     """There was no usable answer. The message is safe to show: one line, escaped, no credentials.
 
     retry_after: the seconds that the other end asked us to wait, if it did.
+    status: the HTTP status, if that is why the answer is of no use.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, retry_after: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.status = status
+
+
+class UnexpectedAnswer(ExchangeFailed):
+    """Something answered, but with something else: it may be another program."""
 
 
 class NoStream(ExchangeFailed):
-    """Something answers at the stream's address, but not with an event stream."""
+    """Something answers at the stream's address, but not with an event stream.
+
+    Without a ``status``, it answered with another content type, or with a content encoding.
+    """
 
 
-class UntrustedCertificate(ExchangeFailed):
+class TimedOut(ExchangeFailed):
+    """There was no complete answer in time."""
+
+
+class ConnectionRefused(ExchangeFailed):
+    """No program accepts connections at the address."""
+
+
+class HostUnknown(ExchangeFailed):
+    """The host's name cannot be resolved."""
+
+
+class TlsFailed(ExchangeFailed):
+    """No encrypted connection could be established."""
+
+
+class UntrustedCertificate(TlsFailed):
     """The other end's certificate could not be verified."""
 
 
@@ -48,10 +80,10 @@ class ConnectionDropped(ExchangeFailed):
 
 _WORDS: tuple[tuple[type[BaseException], type[ExchangeFailed], str], ...] = (
     (IncompleteRead, ExchangeFailed, "cut short by the other end"),
-    (TimeoutError, ExchangeFailed, "no complete answer in time"),
-    (ConnectionRefusedError, ExchangeFailed, "connection refused"),
+    (TimeoutError, TimedOut, "no complete answer in time"),
+    (ConnectionRefusedError, ConnectionRefused, "connection refused"),
     (ConnectionError, ConnectionDropped, "connection lost"),
-    (socket.gaierror, ExchangeFailed, "the host's name cannot be resolved"),
+    (socket.gaierror, HostUnknown, "the host's name cannot be resolved"),
 )
 
 
@@ -60,7 +92,7 @@ def failure_from(error: Exception) -> ExchangeFailed:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, Malformed | LimitReached):
-            return ExchangeFailed(str(cause))
+            return UnexpectedAnswer(str(cause))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             problem = getattr(cause, "verify_message", None)  # absent if not raised by OpenSSL
@@ -72,10 +104,10 @@ def failure_from(error: Exception) -> ExchangeFailed:
                 return failure(words)
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "reason", None)  # absent if not raised by OpenSSL
-            return ExchangeFailed(f"TLS failed: {str(reason or 'unknown').lower()}")
+            return TlsFailed(f"TLS failed: {str(reason or 'unknown').lower()}")
         if isinstance(cause, OSError) and cause.errno:
             return ExchangeFailed(os.strerror(cause.errno).lower())
-    return ExchangeFailed(f"not understood as HTTP ({type(causes[-1]).__name__})")
+    return UnexpectedAnswer(f"not understood as HTTP ({type(causes[-1]).__name__})")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

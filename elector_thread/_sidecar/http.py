@@ -36,7 +36,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 
 from .._version import __version__
 from .events import READ_SIZE
-from .failures import ExchangeFailed, failure_from
+from .failures import ExchangeFailed, UnexpectedAnswer, failure_from
 from .transport import Transport
 
 __all__ = ["Exchange", "HttpClient"]
@@ -280,7 +280,7 @@ class Exchange:
         while chunk := self.read1(READ_SIZE):
             body += chunk
             if len(body) > longest:
-                raise ExchangeFailed(f"expected at most {longest} bytes, got more")
+                raise UnexpectedAnswer(f"expected at most {longest} bytes, got more")
         return body
 
     def keep_open(self) -> None:

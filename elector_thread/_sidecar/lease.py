@@ -18,10 +18,17 @@ from urllib.parse import quote
 from .._state.clock import now
 from .._state.model import LeaseReading
 from ..settings import LeaseSettings
-from .failures import ConnectionDropped, ExchangeFailed, UntrustedCertificate
+from .failures import (
+    ConnectionDropped,
+    ExchangeFailed,
+    TimedOut,
+    TlsFailed,
+    UnexpectedAnswer,
+    UntrustedCertificate,
+)
 from .http import HttpClient
 
-__all__ = ["LeaseClient", "LeaseRecord", "NotPermitted", "PodRecord"]
+__all__ = ["CredentialsMissing", "LeaseClient", "LeaseRecord", "NotPermitted", "PodRecord"]
 
 MAX_BYTES = 1024 * 1024
 """The longest answer: a Lease has about 1 KiB, a Pod up to a few hundred."""
@@ -35,7 +42,22 @@ MOST_TERMS = 16
 
 
 class NotPermitted(ExchangeFailed):
-    """Verification cannot work until someone changes the set-up; the message says what."""
+    """Verification cannot work until someone changes the set-up; the message says what.
+
+    reason: the message without the advice that follows.
+    """
+
+    def __init__(self, reason: str, advice: str | None = None, status: int | None = None) -> None:
+        super().__init__(reason if advice is None else f"{reason}; {advice}", status=status)
+        self.reason = reason
+
+
+class CredentialsMissing(NotPermitted):
+    """The service account's token or CA certificate cannot be used."""
+
+
+class ApiServerNotTrusted(NotPermitted, TlsFailed):
+    """The API server's certificate is not one of this cluster."""
 
 
 class LeaseRecord(NamedTuple):
@@ -86,15 +108,20 @@ class LeaseClient:
 
     def problem(self) -> str | None:
         """What is missing for any reading, if anything is."""
+        missing = self.missing()
+        return None if missing is None else str(missing)
+
+    def missing(self) -> NotPermitted | None:
+        """The failure of any reading, because something is missing; None if nothing is."""
         if self._settings.lease_url is None:
-            return f"{self._settings.problem}; {_ON_NAIS}"
+            return NotPermitted(str(self._settings.problem), _ON_NAIS)
         try:
             self._authorization()
-        except NotPermitted as missing:
-            return str(missing)
+        except CredentialsMissing as missing:
+            return missing
         ca_file = self._file("ca.crt")
         if ca_file is not None and not _holds_certificates(ca_file):
-            return f"there is no CA certificate in {ca_file}; {_ON_NAIS}"
+            return CredentialsMissing(f"there is no CA certificate in {ca_file}", _ON_NAIS)
         return None
 
     def read(self) -> LeaseReading:
@@ -120,7 +147,7 @@ class LeaseClient:
         holder = _text(lease, "spec", "holderIdentity")
         uid = _text(lease, "metadata", "uid")
         if holder is None or uid is None:
-            raise ExchangeFailed("expected a Lease with a holderIdentity and a uid")
+            raise UnexpectedAnswer("expected a Lease with a holderIdentity and a uid")
         fence = _first_fence(uid, _text(lease, "metadata", "resourceVersion"))
         owner = _owner(lease)
         pod = _text(owner, "name") or holder
@@ -171,7 +198,7 @@ class LeaseClient:
             pod = self._ask(self._settings.pod_url, "this pod")
             uid = None if pod is None else _text(pod, "metadata", "uid")
             if pod is not None and uid is None:
-                raise ExchangeFailed("expected a Pod with a uid")
+                raise UnexpectedAnswer("expected a Pod with a uid")
             self._pod_uid, self._pod_uid_for = uid, term
         return self._pod_uid
 
@@ -180,8 +207,8 @@ class LeaseClient:
     def _begin(self) -> None:
         """A new ``request_timeout`` for all that follows. Raises `NotPermitted`."""
         self._deadline = now() + self._timeout
-        if problem := self.problem():
-            raise NotPermitted(problem)
+        if missing := self.missing():
+            raise missing
 
     def _ask(self, url: str, what: str) -> dict[str, Any] | None:
         """The object at ``url``; None if there is none. A token that was refused is read again."""
@@ -192,14 +219,16 @@ class LeaseClient:
             return None
         if status == 403:
             raise NotPermitted(
-                f"the API server forbids reading {what} (HTTP 403): bind the pod's service account "
-                f"to a role that may get leases and pods; {_ON_NAIS}"
+                f"the API server forbids reading {what} (HTTP 403)",
+                "bind the pod's service account to a role that may get leases and pods; "
+                f"{_ON_NAIS}",
+                status,
             )
         if status != 200:
-            raise ExchangeFailed(f"HTTP {status} from the API server")
+            raise ExchangeFailed(f"HTTP {status} from the API server", status=status)
         found = _object_in(body)
         if found is None:  # not quoted: it may echo the token
-            raise ExchangeFailed("expected a JSON object from the API server, got something else")
+            raise UnexpectedAnswer("expected a JSON object from the API server, got something else")
         return found
 
     def _get(self, url: str) -> tuple[int, bytes]:
@@ -217,12 +246,12 @@ class LeaseClient:
         assert self._client is not None, "else there is a problem"
         left = self._deadline - now()
         if left <= 0:
-            raise ExchangeFailed("no complete answer in time")
+            raise TimedOut("no complete answer in time")
         try:
             with self._client.get(url, self._authorization(), left) as exchange:
                 return exchange.status, exchange.read(MAX_BYTES)
         except UntrustedCertificate as failure:
-            raise NotPermitted(
+            raise ApiServerNotTrusted(
                 f"the API server's certificate is not trusted ({failure}): expected the CA "
                 f"certificate of this cluster in {self._file('ca.crt')}"
             ) from None
@@ -239,11 +268,11 @@ class LeaseClient:
         try:
             content = file.read_bytes()
         except OSError:
-            raise NotPermitted(f"the token {file} cannot be read; {_ON_NAIS}") from None
+            raise CredentialsMissing(f"the token {file} cannot be read", _ON_NAIS) from None
         # not decoded before it is known to be ASCII: the error would hold the token
         token = content.decode().strip() if content.isascii() else ""
         if not token or not token.isprintable() or " " in token:
-            raise NotPermitted(f"the token {file} is empty, or not one line of ASCII")
+            raise CredentialsMissing(f"the token {file} is empty, or not one line of ASCII")
         return token
 
     def _file(self, name: str) -> Path | None:

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from ..errors import ElectorError
+from ..errors import ConfigurationError, ElectorError
 from . import dispatch, terminal
 
 __all__ = ["main"]
@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.discard_output()
         terminal.print_error(command, str(error))
         return terminal.BAD_USAGE
+    except ConfigurationError as error:  # 2 would mean "unknown"
+        terminal.print_error(command, str(error))
+        return terminal.BAD_SETTINGS
     except (terminal.UsageError, ElectorError) as error:
         terminal.print_error(command, str(error))
         return terminal.BAD_USAGE

@@ -18,6 +18,9 @@ PREFIX = "ELECTOR_THREAD_"
 OURS = {name.upper() for name in DEFAULTS if name not in ("get_url", "sse_url")}
 OURS |= {"LEASE_URL", "SERVICE_ACCOUNT"}
 
+MOST_SERVERS = 4
+"""How many variables and servers with several workers are named."""
+
 
 def check_variables(env: Mapping[str, str]) -> Iterator[Finding]:
     """The platform's variables, and misspelt ones of ours."""
@@ -116,6 +119,8 @@ def check_workers(settings: Settings, env: Mapping[str, str]) -> Iterator[Findin
         found += [f"{source} runs {count} workers" for source, count in running_workers(env)]
     if not found:
         return
+    if len(found) > MOST_SERVERS:
+        found[MOST_SERVERS:] = [f"and {len(found) - MOST_SERVERS} more"]
     message = "; ".join(found)
     if settings.scope == "process":
         message += "; with ELECTOR_THREAD_SCOPE=process only one of them is the leader"

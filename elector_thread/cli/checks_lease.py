@@ -1,7 +1,7 @@
 """``doctor``: the Lease behind the election.
 
-With ``verify="lease"`` it must be readable. Otherwise it is read for information if the
-platform provides what that takes, and never is a problem.
+With ``verify="lease"`` it must be readable. Otherwise it is read if the platform provides
+what that takes, and only the state of the leader's pod can be a problem.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from urllib.parse import unquote
 
 from .. import ConfigurationError
 from .._sidecar.failures import ExchangeFailed
-from .._sidecar.lease import LeaseClient, LeaseRecord
+from .._sidecar.lease import LeaseClient, LeaseRecord, NotPermitted
 from ..settings import LeaseSettings, Settings, resolve
 from .checks_pod import check_pod
 from .findings import NOTE, OK, PROBLEM, Finding
-from .lease_remedies import reason_of, remedy_for
+from .lease_remedies import Resource, reason_of, remedy_for
 
 __all__ = ["check_lease"]
 
@@ -37,7 +37,8 @@ def check_lease(
         yield from _LeaseCheck(settings, settings.lease, env, leader).findings()
         return
     for finding in _for_information(settings, env, leader):
-        yield replace(finding, level=NOTE) if finding.level == PROBLEM else finding
+        about_verification = finding.level == PROBLEM and finding.check == CHECK
+        yield replace(finding, level=NOTE) if about_verification else finding
 
 
 def _for_information(
@@ -51,7 +52,7 @@ def _for_information(
         return
     assert lease is not None, "an elector is configured"
     check = _LeaseCheck(settings, lease, env, leader)
-    missing = lease.problem or check.missing()
+    missing = check.missing()
     if missing is None:
         yield from check.findings()
         return
@@ -78,9 +79,9 @@ class _LeaseCheck:
         self._namespace, self._name = (unquote(found[1]), unquote(found[2])) if found else ("", "")
         self._this_pod = unquote((lease.pod_url or "").rpartition("/")[2])
 
-    def missing(self) -> str | None:
-        """What is missing for any reading, if anything is."""
-        return self._client.problem()
+    def missing(self) -> NotPermitted | None:
+        """The failure of any reading, because something is missing; None if nothing is."""
+        return self._client.missing()
 
     def findings(self) -> Iterator[Finding]:
         """Read both, and close the connection."""
@@ -93,7 +94,7 @@ class _LeaseCheck:
         try:
             lease = self._client.read_lease()
         except ExchangeFailed as failure:
-            yield self._unreadable("the Lease", failure)
+            yield self._unreadable("leases", "the Lease", failure)
             return
         yield self._compared(lease)
         if lease is None:
@@ -101,19 +102,19 @@ class _LeaseCheck:
         try:
             pod = self._client.read_pod(lease.pod)
         except ExchangeFailed as failure:
-            yield self._unreadable(f"the pod {lease.pod}", failure)
+            yield self._unreadable("pods", f"the pod {lease.pod}", failure)
             return
         yield check_pod(pod, lease, self._name, self._namespace, datetime.now(UTC))
 
-    def _unreadable(self, what: str, failure: ExchangeFailed) -> Finding:
-        message = reason_of(str(failure))
+    def _unreadable(self, resource: Resource, what: str, failure: ExchangeFailed) -> Finding:
+        message = reason_of(failure)
         if what not in message:
             message = f"{what} cannot be read: {message}"
         if self._verifies:
             message += "; this pod cannot become the leader"
         else:
             message += "; verify='lease' would not work"
-        remedy = remedy_for(str(failure), self._lease_settings, self._env)
+        remedy = remedy_for(failure, resource, self._lease_settings, self._env)
         return Finding(PROBLEM, CHECK, message, remedy)
 
     @property

@@ -8,7 +8,14 @@ from urllib.parse import urlsplit
 
 from .._sidecar.calls import SidecarClient
 from .._sidecar.events import Malformed, parse_leader
-from .._sidecar.failures import ExchangeFailed, NoStream
+from .._sidecar.failures import (
+    ConnectionRefused,
+    ExchangeFailed,
+    HostUnknown,
+    NoStream,
+    TimedOut,
+    UnexpectedAnswer,
+)
 from .._sidecar.http import HttpClient
 from .._state.clock import now
 from .._urls import shown
@@ -21,6 +28,9 @@ PORT, PROBE_PORT = 4040, 4041
 """Where the platform's sidecar answers, and where Kubernetes asks whether it is ready."""
 
 PROBE_TIMEOUT = 1.0
+
+GET_URL, SSE_URL = "http://localhost:4040/", "http://localhost:4040/sse"
+"""What the platform sets."""
 
 LOG = "kubectl logs POD -c elector"
 
@@ -50,7 +60,7 @@ def _check_get(sidecar: SidecarClient, settings: Settings) -> tuple[Finding, str
         leader = sidecar.ask().leader
     except ExchangeFailed as failure:
         message = f"no usable answer from {settings.where}: {failure}"
-        return Finding(PROBLEM, "GET", message, _remedy_for(str(failure), settings)), None
+        return Finding(PROBLEM, "GET", message, _remedy_for(failure, settings)), None
     duration = f"{(now() - start) * 1000:.0f} ms"
     if leader is None:
         message = "the elector has no election result yet, which is normal shortly after start"
@@ -90,25 +100,27 @@ def _probe(url: str, timeout: float) -> int | str:
         return str(failure)
 
 
-def _remedy_for(failure: str, settings: Settings) -> str:
-    if "refused" in failure:
+def _remedy_for(failure: ExchangeFailed, settings: Settings) -> str:
+    if isinstance(failure, ConnectionRefused):
         return (
             "check with kubectl get pod POD that the pod has a container 'elector' and that it is "
             f"running. If there is none, {MANIFEST}"
         )
-    if "resolved" in failure:
-        return "use the address that the platform sets: ELECTOR_GET_URL=http://localhost:4040/"
-    if "in time" in failure:
+    if isinstance(failure, HostUnknown):
+        return f"use the address that the platform sets: ELECTOR_GET_URL={GET_URL}"
+    if isinstance(failure, TimedOut):
         return (
             f"the elector hangs or is short of CPU; read its log: {LOG}. "
             f"ELECTOR_THREAD_REQUEST_TIMEOUT is {settings.request_timeout:g} s"
         )
-    if "HTTP 5" in failure:
+    if failure.status is not None and failure.status >= 500:
         return f"the elector reports an error; read its log: {LOG}"
-    return (
-        "another program answers there; set ELECTOR_GET_URL to the elector's own address, which "
-        "the platform sets to http://localhost:4040/"
-    )
+    if failure.status is not None or isinstance(failure, UnexpectedAnswer):
+        return (
+            "another program answers there; set ELECTOR_GET_URL to the elector's own address, "
+            f"which the platform sets to {GET_URL}"
+        )
+    return f"check ELECTOR_GET_URL, which the platform sets to {GET_URL}, and the log: {LOG}"
 
 
 def _check_stream(
@@ -118,14 +130,7 @@ def _check_stream(
     try:
         named = parse_leader(_first_event(sidecar, settings.request_timeout))
     except NoStream as problem:
-        return Finding(
-            PROBLEM,
-            "stream",
-            f"{where} is not an event stream: {problem}",
-            "ELECTOR_SSE_URL is probably wrong: the platform sets it to http://localhost:4040/sse. "
-            "If it is right, the elector is too old to have a stream: deploy again to get the "
-            "current one; until then, elector-thread polls",
-        )
+        return _no_stream(url, problem)
     except ExchangeFailed as failure:
         message = f"no event from {where}: {failure}"
         remedy = (
@@ -141,6 +146,19 @@ def _check_stream(
         return Finding(PROBLEM, "stream", message, remedy)
     result = "has no election result yet" if named is None else f"names {named}"
     return Finding(OK, "stream", f"{where} is an event stream, and {result}")
+
+
+def _no_stream(url: str, problem: NoStream) -> Finding:
+    """Something else answers: the URL is wrong, unless it is the platform's."""
+    message = f"{shown(url)} answers, but not with an event stream ({problem})"
+    if problem.status is not None and problem.status >= 500:
+        remedy = f"the elector reports an error; read its log: {LOG}"
+    elif url == SSE_URL:
+        remedy = "the elector is too old to have a stream: deploy again to get the current one"
+    else:
+        message = f"ELECTOR_SSE_URL is the wrong URL: {message}"
+        remedy = f"set ELECTOR_SSE_URL to the elector's stream; the platform sets it to {SSE_URL}"
+    return Finding(PROBLEM, "stream", f"{message}; meanwhile, elector-thread polls", remedy)
 
 
 def _first_event(sidecar: SidecarClient, timeout: float) -> str:

@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
         return int(end.code or 0)
     name = options.command
     if unknown:  # argparse would not name the command
-        raise UsageError(_see_help(f"unrecognized arguments: {' '.join(unknown)}", name))
+        options.parser.refuse(unknown)
     if name is None:
         command_line.print_help(sys.stderr)
         return terminal.BAD_USAGE
@@ -59,10 +59,6 @@ def _check_command_name(arguments: Sequence[str]) -> None:
     raise UsageError(f"unknown command {arguments[0]!r}; {hint}")
 
 
-def _see_help(problem: str, command: str | None) -> str:
-    return f"{problem}; see elector-thread {f'{command} ' if command else ''}--help"
-
-
 def _run_command(options: Namespace, program: list[str]) -> int:
     match options.command:
         case "status":
@@ -89,10 +85,16 @@ def _run_command(options: Namespace, program: list[str]) -> int:
 
 def _run(options: Namespace, program: list[str]) -> int:
     if not program:
-        raise UsageError(_see_help("expected a command after '--'", "run"))
+        options.parser.error("expected a command after '--'")
     from .run import run as run_program
 
-    return run_program(program, grace=options.grace, restart=options.restart, quiet=options.quiet)
+    return run_program(
+        program,
+        wait=options.wait,
+        grace=options.grace,
+        restart=options.restart,
+        quiet=options.quiet,
+    )
 
 
 def _run_local(command: str, options: Namespace, program: list[str]) -> int:

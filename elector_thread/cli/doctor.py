@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-from .. import ConfigurationError
-from ..settings import resolve
+from ..settings import Settings
 from .checks_environment import check_identity, check_proxies, check_variables, check_workers
 from .checks_lease import check_lease
+from .checks_settings import IDENTITY, SCOPE, VERIFY, Usable, check_settings
 from .checks_sidecar import check_sidecar
 from .findings import NOTE, PROBLEM, Finding, as_text
 from .terminal import print_line
@@ -35,11 +35,14 @@ def doctor(*, as_json: bool) -> int:
 
 def _examine(env: Mapping[str, str]) -> Iterator[Finding]:
     yield from check_variables(env)
-    try:
-        settings = resolve(env)
-    except ConfigurationError as error:
-        yield Finding(PROBLEM, "settings", str(error))
-        return
+    findings, usable = check_settings(env)
+    yield from findings
+    if usable.settings is not None:
+        yield from _ask(usable, usable.settings)
+
+
+def _ask(usable: Usable, settings: Settings) -> Iterator[Finding]:
+    """The checks that need settings, apart from those whose own setting cannot be used."""
     leader = None
     if settings.configured:
         findings, leader = check_sidecar(settings)
@@ -47,7 +50,10 @@ def _examine(env: Mapping[str, str]) -> Iterator[Finding]:
     else:
         assumed = settings.when_unconfigured
         yield Finding(NOTE, "GET", f"no elector is configured: when_unconfigured={assumed!r}")
-    yield from check_lease(settings, env, leader)
-    yield check_identity(settings, env, leader)
+    if VERIFY not in usable.ignored:
+        yield from check_lease(settings, usable.env, leader)
+    if IDENTITY not in usable.ignored:
+        yield check_identity(settings, usable.env, leader)
     yield from check_proxies(settings)
-    yield from check_workers(settings, env)
+    if SCOPE not in usable.ignored:
+        yield from check_workers(settings, usable.env)

@@ -1,82 +1,97 @@
-"""``doctor``: why the API server does not answer, and which line of a manifest changes that."""
+"""``doctor``: why the API server does not answer, and which line of a manifest changes that.
+
+The type and the status of a failure decide, never its text.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from .._sidecar.failures import ExchangeFailed, TlsFailed, UnexpectedAnswer
+from .._sidecar.lease import CredentialsMissing, NotPermitted
 from ..settings import LeaseSettings
 from .findings import MANIFEST
 
-__all__ = ["reason_of", "remedy_for"]
+__all__ = ["Resource", "reason_of", "remedy_for"]
 
-_ADVICE = re.compile(r"; on NAIS|: bind the pod's service account")
-"""Where the text of a failure begins to say what to do, which is the remedy's part here."""
+Resource: TypeAlias = Literal["leases", "pods"]
+"""What could not be read, as a Role names it."""
 
 RBAC = "examples/kubernetes/rbac.yaml"
 
+API_GROUPS: dict[Resource, str] = {"leases": "coordination.k8s.io", "pods": '""'}
 
-def reason_of(failure: str) -> str:
+OTHER_PROGRAM = (
+    "another program answers there; check KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT and "
+    "ELECTOR_THREAD_LEASE_URL"
+)
+
+FOR_VARIABLES = {
+    "KUBERNETES_SERVICE_HOST": (
+        "Kubernetes sets them in every container: run doctor with the container's own "
+        "environment (kubectl exec POD -- elector-thread doctor). Outside of Kubernetes, "
+        "use verify='none', or set ELECTOR_THREAD_LEASE_URL"
+    ),
+    "NAIS_APP_NAME": "set NAIS_APP_NAME to the elector's --election, which is the Lease's name",
+    "NAIS_NAMESPACE": (
+        "set NAIS_NAMESPACE to the pod's namespace ('fieldPath: metadata.namespace'), or "
+        "'automountServiceAccountToken: true' in the pod's spec"
+    ),
+}
+"""The remedy for each variable that `LeaseSettings.missing` may name."""
+
+
+def reason_of(failure: ExchangeFailed) -> str:
     """The failure in one clause, without what to do about it."""
-    return _ADVICE.split(failure)[0]
+    return failure.reason if isinstance(failure, NotPermitted) else str(failure)
 
 
-def remedy_for(failure: str, lease: LeaseSettings, env: Mapping[str, str]) -> str:
+def remedy_for(
+    failure: ExchangeFailed, resource: Resource, lease: LeaseSettings, env: Mapping[str, str]
+) -> str:
     """What to change so that the Lease and the pods can be read."""
     on_nais = bool(env.get("NAIS_CLUSTER_NAME"))
-    if "HTTP 403" in failure:
-        return _for_permissions(failure, on_nais)
-    if "HTTP 401" in failure:
-        return (
-            "the API server refuses the token: it has expired, or the pod was deleted, or "
-            f"{lease.service_account} belongs to another cluster. Replace the pod"
-        )
-    if "HTTP 429" in failure or "HTTP 5" in failure:
-        return "the API server is overloaded or restarting: run doctor again later"
-    if re.search(r"HTTP \d|^expected|not understood as HTTP", failure):
-        return (
-            "another program answers there; check KUBERNETES_SERVICE_HOST, "
-            "KUBERNETES_SERVICE_PORT and ELECTOR_THREAD_LEASE_URL"
-        )
-    if " not set" in failure:
-        return _for_variables(failure)
-    if "TLS failed" in failure:
+    if failure.status is not None:
+        return _for_status(failure.status, resource, lease, on_nais)
+    if isinstance(failure, UnexpectedAnswer):
+        return OTHER_PROGRAM
+    if lease.missing is not None:
+        return FOR_VARIABLES[lease.missing]
+    if isinstance(failure, TlsFailed):
         return (
             "KUBERNETES_SERVICE_HOST or ELECTOR_THREAD_LEASE_URL is not the API server of this "
             f"cluster, or {lease.service_account}/ca.crt is damaged or another cluster's"
         )
-    if "the token" in failure or "CA certificate" in failure:
+    if isinstance(failure, CredentialsMissing):
         return _for_files(lease, on_nais)
     return _for_network(lease, on_nais)
 
 
-def _for_permissions(failure: str, on_nais: bool) -> str:
+def _for_status(status: int, resource: Resource, lease: LeaseSettings, on_nais: bool) -> str:
+    if status == 403:
+        return _for_permissions(resource, on_nais)
+    if status == 401:
+        return (
+            "the API server refuses the token: it has expired, or the pod was deleted, or "
+            f"{lease.service_account} belongs to another cluster. Replace the pod"
+        )
+    if status == 429 or status >= 500:
+        return "the API server is overloaded or restarting: run doctor again later"
+    return OTHER_PROGRAM
+
+
+def _for_permissions(resource: Resource, on_nais: bool) -> str:
     if on_nais:
         return (
             f"{MANIFEST}: it adds the RoleBinding elector-… that binds the application's service "
             "account to the ClusterRole elector"
         )
-    group, resource = ('""', "pods") if "the pod" in failure else ("coordination.k8s.io", "leases")
     return (
-        f"bind the pod's service account to a Role with 'apiGroups: [{group}], "
+        f"bind the pod's service account to a Role with 'apiGroups: [{API_GROUPS[resource]}], "
         f"resources: [{resource}], verbs: [get]', as {RBAC} does, and check that its "
         "RoleBinding has the pod's 'serviceAccountName' among its subjects"
-    )
-
-
-def _for_variables(failure: str) -> str:
-    if "KUBERNETES_SERVICE" in failure:
-        return (
-            "Kubernetes sets them in every container: run doctor with the container's own "
-            "environment (kubectl exec POD -- elector-thread doctor). Outside of Kubernetes, "
-            "use verify='none', or set ELECTOR_THREAD_LEASE_URL"
-        )
-    if "NAIS_APP_NAME" in failure:
-        return "set NAIS_APP_NAME to the elector's --election, which is the Lease's name"
-    return (
-        "set NAIS_NAMESPACE to the pod's namespace ('fieldPath: metadata.namespace'), or "
-        "'automountServiceAccountToken: true' in the pod's spec"
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
-from math import nan
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from math import inf, nan
 from typing import TYPE_CHECKING, NoReturn
 
 from .._version import __version__
@@ -44,6 +45,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
 
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Report arguments that the command does not have, and the option that may be meant."""
+        options = [name for action in self._actions for name in action.option_strings]
+        names = [text.partition("=")[0] for text in unknown if text.startswith("-")]
+        similar = [match for name in names for match in get_close_matches(name, options, 1, 0.7)]
+        hint = f"; did you mean {similar[0]!r}?" if similar else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         if file is sys.stderr:
             super()._print_message(message, file)
@@ -64,6 +73,7 @@ def build() -> argparse.ArgumentParser:
         epilog=_command_list(),
         allow_abbrev=False,
     )
+    parser.set_defaults(parser=parser)
     parser.add_argument("--version", action="version", version=f"elector-thread {__version__}")
     commands = parser.add_subparsers(
         dest="command", prog="elector-thread", help=argparse.SUPPRESS, parser_class=_Parser
@@ -95,13 +105,15 @@ def _listed(commands: Mapping[str, str]) -> list[str]:
 def _add(
     commands: Commands[_Parser], name: str, description: str, usage: str | None = None
 ) -> _Parser:
-    return commands.add_parser(
+    parser = commands.add_parser(
         name,
         description=description,
         usage=usage,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.set_defaults(parser=parser)
+    return parser
 
 
 def _add_queries(commands: Commands[_Parser]) -> None:
@@ -109,7 +121,7 @@ def _add_queries(commands: Commands[_Parser]) -> None:
         commands,
         "status",
         "Ask the elector once and show who is the leader.\n\n"
-        "exit code: 0 the elector answered, 2 it did not",
+        "exit code: 0 the elector answered, 2 it did not, 78 a setting is missing or wrong",
     )
     status.add_argument(
         "--json", action="store_true", help="print one JSON object: Status.as_dict()"
@@ -118,7 +130,8 @@ def _add_queries(commands: Commands[_Parser]) -> None:
         commands,
         "is-leader",
         "Ask the elector once, with a single GET: elector-thread is-leader && ./job\n\n"
-        "exit code: 0 leader, 1 follower, 2 unknown (the reason is on stderr)",
+        "exit code: 0 leader, 1 follower, 2 unknown (the reason is on stderr), 78 a setting is\n"
+        "missing or wrong",
     )
     is_leader.add_argument(
         "-v", "--verbose", action="store_true", help="also print leader, follower or unknown"
@@ -128,7 +141,8 @@ def _add_queries(commands: Commands[_Parser]) -> None:
         "watch",
         "Show who is the leader, live: a table on a terminal (with the extra), otherwise one\n"
         "line per change.\n\n"
-        "exit code: 130 after Ctrl-C, 141 when the reader of the output is gone",
+        "exit code: 130 after Ctrl-C, 141 when the reader of the output is gone, 78 a setting is\n"
+        "missing or wrong",
     )
     watch.add_argument("--json", action="store_true", help="print one JSON object per change")
     doctor = _add(
@@ -147,9 +161,17 @@ def _add_run(commands: Commands[_Parser]) -> None:
         "Run a command only while this pod is the leader, and at most one copy of it:\n"
         "elector-thread run -- celery -A app beat\n\n"
         "exit code: the command's own, or 128+n if signal n ended it; 127 command not found,\n"
-        "126 command not executable. A command that exits with 0 has finished, and ends run.",
-        usage="elector-thread run [--grace SECONDS] [--no-restart] [--quiet] "
+        "126 command not executable; 75 not the leader within --wait seconds; 78 a setting is\n"
+        "missing or wrong. A command that exits with 0 has finished, and ends run.",
+        usage="elector-thread run [--wait SECONDS] [--grace SECONDS] [--no-restart] [--quiet] "
         "-- COMMAND [ARGUMENT ...]",
+    )
+    parser.add_argument(
+        "--wait",
+        type=_number(0, 1_000_000),
+        default=inf,
+        metavar="SECONDS",
+        help="give up if this pod is not the leader after this time (default: wait forever)",
     )
     parser.add_argument(
         "--grace",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -20,17 +19,28 @@ import uuid
 from collections.abc import Sequence
 from math import inf
 
-from .. import Elector, Leadership
+from .. import Elector, Leadership, State
 from .._state.clock import now
 from ..local.child import Child, describe_exit, exit_status
 from ..local.watchdog import Watchdog
-from .signals import WAKE_UP, SignalPipe
+from .processes import (
+    CANNOT_RUN,
+    NOT_FOUND,
+    check_program,
+    occupy_standard_streams,
+    reap_orphans,
+)
+from .signals import WAKE_UP, SignalPipe, ending_signals
+from .status import why_not_leader
 from .stderr import BackgroundStderr
-from .terminal import print_error
 
 __all__ = ["run"]
 
-NOT_FOUND, CANNOT_RUN = 127, 126  # as in shells
+GAVE_UP = 75
+"""This pod was not the leader within the time to wait (EX_TEMPFAIL)."""
+
+UNKNOWN_AFTER = 5.0
+"""Seconds of waiting after which a leader that is still unknown is worth a warning."""
 
 MARK = "ELECTOR_THREAD_RUN"
 """The variable that identifies all processes that the command starts."""
@@ -46,25 +56,26 @@ WATCHDOG_DELAY = 0.5
 """Seconds by which the watchdog acts later than this process would."""
 
 
-def run(command: Sequence[str], *, grace: float, restart: bool, quiet: bool) -> int:
+def run(command: Sequence[str], *, wait: float, grace: float, restart: bool, quiet: bool) -> int:
     """Run ``command`` while this pod is the leader; its exit code.
 
+    wait: seconds to wait for leadership before giving up.
     grace: seconds from SIGTERM to SIGKILL after leadership is lost.
     restart: restart a command that fails, with increasing pauses.
     quiet: do not report when the command starts and ends; warnings remain.
 
     Raises ConfigurationError for invalid settings.
     """
-    code = _check_program(command[0])
+    code = check_program(command[0])
     if code:
         return code
-    _occupy_standard_streams()
+    occupy_standard_streams()
     elector = Elector()
     watchdog = Watchdog()  # forks, so it comes before any thread
     stderr, signals = BackgroundStderr("elector-thread run", quiet=quiet), SignalPipe()
     signals.open()
     stderr.start()
-    supervisor = _Supervisor(command, elector, watchdog, stderr, signals, grace, restart)
+    supervisor = _Supervisor(command, elector, watchdog, stderr, signals, wait, grace, restart)
     elector.on_elected(supervisor.elected)
     elector.on_demoted(signals.wake)
     elector.start()
@@ -87,6 +98,7 @@ class _Supervisor:
         watchdog: Watchdog,
         stderr: BackgroundStderr,
         signals: SignalPipe,
+        wait: float,
         grace: float,
         restart: bool,
     ) -> None:
@@ -99,9 +111,10 @@ class _Supervisor:
         self._watchdog = watchdog
         self._stderr = stderr
         self._signals = signals
+        self._wait = wait
         self._grace = grace
         self._restart = restart
-        self._ending_signals = _ending_signals()
+        self._ending_signals = ending_signals()
         self._newest: Leadership | None = None
         self._child: Child | None = None  # None once all processes of the last one are gone
         self._leadership: Leadership | None = None  # the one under which `_child` runs
@@ -112,6 +125,7 @@ class _Supervisor:
         self._started_at = -inf
         self._failures = 0
         self._not_before = -inf  # back-off
+        self._waiting_since, self._may_warn = now(), True
         self._code: int | None = None  # set to end the loop
 
     def elected(self, leadership: Leadership) -> None:
@@ -137,7 +151,9 @@ class _Supervisor:
             return max(0.0, min(INTERVAL, self._kill_at - now()))
         if self._current_leadership() is not None:
             return max(0.0, self._not_before - now())
-        return INTERVAL if os.getpid() == 1 else None
+        due = self._waiting_since + min(self._wait, UNKNOWN_AFTER if self._may_warn else inf)
+        left = min(INTERVAL if os.getpid() == 1 else inf, due - now())
+        return None if left == inf else max(0.0, left)
 
     def _step(self) -> None:
         child = self._child
@@ -156,8 +172,31 @@ class _Supervisor:
         leadership = self._current_leadership()
         if self._asked_to_end is not None:
             self._code = 128 + self._asked_to_end
-        elif leadership is not None and now() >= self._not_before:
+            self._report_waiting(f"; ended by {signal.Signals(self._asked_to_end).name}")
+        elif leadership is None:
+            self._check_wait()
+        elif now() >= self._not_before:
             self._start(leadership)
+
+    def _check_wait(self) -> None:
+        """Give up after the time to wait, and warn of a leader that remains unknown."""
+        waited = now() - self._waiting_since
+        if waited >= self._wait:
+            self._code = GAVE_UP
+            self._report_waiting(f"; gave up after {self._wait:g} s")
+        elif waited >= UNKNOWN_AFTER and self._may_warn:
+            self._may_warn = False
+            if self._elector.state is State.UNKNOWN:
+                self._report_waiting("; waiting for leadership")
+
+    def _report_waiting(self, outcome: str) -> None:
+        """Say why the command does not run; a warning if the leader is unknown."""
+        status = self._elector.status()
+        text = f"{self._name} is not running: {why_not_leader(status)}{outcome}"
+        if status.state is State.UNKNOWN:
+            self._stderr.warn(f"warning: {text}")
+        elif status.state is State.FOLLOWER:
+            self._stderr.say(text)
 
     def _current_leadership(self) -> Leadership | None:
         newest = self._newest
@@ -198,7 +237,7 @@ class _Supervisor:
             self._back_off(problem)  # a shortage that may pass
             return
         self._code = NOT_FOUND if error.errno == errno.ENOENT else CANNOT_RUN
-        self._stderr.say(problem)
+        self._stderr.warn(problem)
 
     def _end(self, child: Child) -> None:
         """Leadership is lost: send SIGTERM, and SIGKILL after the grace period."""
@@ -215,6 +254,7 @@ class _Supervisor:
     def _on_child_ended(self, child: Child) -> None:
         returncode = child.returncode
         assert returncode is not None
+        self._waiting_since, self._may_warn = now(), True
         what = f"{self._name} ended ({describe_exit(returncode)})"
         if self._asked_to_end is not None or -returncode in self._forwarded:
             self._code = exit_status(returncode)
@@ -268,46 +308,9 @@ class _Supervisor:
 
     def _check_processes(self) -> None:
         if self._watchdog.has_died():
-            self._stderr.say(
+            self._stderr.warn(
                 "the watchdog was killed: if this process is killed too, processes that the "
                 "command started may survive"
             )
         if os.getpid() == 1:
-            _reap_orphans({self._watchdog.pid, 0 if self._child is None else self._child.pid})
-
-
-def _reap_orphans(ours: set[int]) -> None:
-    """As process 1 of a container: reap every orphan, but none of our own children."""
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        if ended is None or ended.si_pid in ours:
-            return
-        os.waitpid(ended.si_pid, os.WNOHANG)
-
-
-def _occupy_standard_streams() -> None:
-    """Keep our pipes from getting the number of a closed stdin, stdout or stderr."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(number)
-
-
-def _ending_signals() -> set[int]:
-    """The signals that end the run. SIGHUP only on a terminal; elsewhere it means "reload"."""
-    terminal = any(os.isatty(number) for number in range(3))
-    hangup = {signal.SIGHUP} if terminal else set()
-    return {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT} | hangup
-
-
-def _check_program(program: str) -> int:
-    """Report a program that cannot be run before waiting for leadership; 0 if it can be."""
-    if shutil.which(program):
-        return 0
-    if shutil.which(program, os.F_OK):
-        print_error("run", f"cannot run {program!r}: it is not executable")
-        return CANNOT_RUN
-    print_error("run", f"cannot run {program!r}: command not found")
-    return NOT_FOUND
+            reap_orphans({self._watchdog.pid, 0 if self._child is None else self._child.pid})

@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from types import FrameType
 
-__all__ = ["WAKE_UP", "SignalPipe"]
+__all__ = ["WAKE_UP", "SignalPipe", "ending_signals"]
 
 WAKE_UP = 0
 """The message that `SignalPipe.wake` leaves."""
@@ -52,6 +52,13 @@ class SignalPipe:
         with suppress(BlockingIOError):
             return list(os.read(self._read, 4096))
         return []
+
+
+def ending_signals() -> set[int]:
+    """The signals that end the run. SIGHUP only on a terminal; elsewhere it means "reload"."""
+    terminal = any(os.isatty(number) for number in range(3))
+    hangup = {signal.SIGHUP} if terminal else set()
+    return {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT} | hangup
 
 
 def _name(number: int) -> str:

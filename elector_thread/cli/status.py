@@ -8,7 +8,7 @@ from ..integrations._text import describe
 from ..settings import resolve
 from .terminal import print_error, print_line
 
-__all__ = ["is_leader", "status"]
+__all__ = ["is_leader", "status", "why_not_leader"]
 
 EXIT_CODES = {State.LEADER: 0, State.FOLLOWER: 1, State.UNKNOWN: 2}
 """The exit codes of ``is-leader``."""
@@ -35,6 +35,17 @@ def is_leader(*, verbose: bool) -> int:
     if found.state is State.UNKNOWN:
         print_error("is-leader", problem or _why_unknown(found))
     return EXIT_CODES[found.state]
+
+
+def why_not_leader(found: Status) -> str:
+    """Why this process is not the leader, in one clause."""
+    if found.state is State.UNKNOWN:
+        return f"the leader is not known ({found.last_error or _why_unknown(found)})"
+    if found.leader is None:  # assumed, with when_unconfigured="follow"
+        return "this pod is a follower"
+    if found.leader == found.identity:
+        return "another process of this pod leads"
+    return f"{found.leader} leads"
 
 
 def _why_unknown(found: Status) -> str:

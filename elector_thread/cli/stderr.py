@@ -40,6 +40,10 @@ class BackgroundStderr(logging.Handler):
         if not self._quiet:
             self._put(text)
 
+    def warn(self, text: str) -> None:
+        """Write one line, also if ``quiet``."""
+        self._put(text)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line of the library's log."""
         self._put(self.format(record))

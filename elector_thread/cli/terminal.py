@@ -8,6 +8,7 @@ from contextlib import suppress
 from ..local.output import redirect_to_devnull
 
 __all__ = [
+    "BAD_SETTINGS",
     "BAD_USAGE",
     "CLOSED_PIPE",
     "INTERNAL_ERROR",
@@ -23,7 +24,10 @@ __all__ = [
 ]
 
 BAD_USAGE = 2
-"""Invalid arguments or settings."""
+"""Invalid arguments, or output that cannot be written."""
+
+BAD_SETTINGS = 78
+"""A setting is missing or wrong (EX_CONFIG)."""
 
 INTERNAL_ERROR = 70
 """A bug in the command line itself (EX_SOFTWARE)."""

@@ -30,6 +30,10 @@ SERVERS = ("gunicorn", "uwsgi", "uvicorn")
 SPAWNED = "multiprocessing child"
 """uvicorn's workers, whose command lines do not name it."""
 
+OF_THE_POD = ("ELECTOR_GET_URL", "ELECTOR_PATH", "ELECTOR_THREAD_IDENTITY", "NAIS_POD_NAME")
+"""The variables that are the same in all processes of a pod, and tell it from other pods."""
+
+_APPLICATION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _GUNICORN_WORKERS = re.compile(r"(?:^| )(?:-w|--workers)[ =]?(\d+)(?= |$)")
 
 
@@ -64,7 +68,7 @@ def configured_workers(env: Mapping[str, str]) -> Iterator[WorkerCount]:
 
 
 def running_workers(env: Mapping[str, str], proc: Path = Path("/proc")) -> Iterator[WorkerCount]:
-    """The servers in /proc with more than one worker that use the same elector as ``env``.
+    """The servers in /proc with more than one worker that belong to the pod of ``env``.
 
     Outside a pod, /proc also lists servers that have nothing to do with this application.
     """
@@ -76,8 +80,9 @@ def running_workers(env: Mapping[str, str], proc: Path = Path("/proc")) -> Itera
         and programs.get(pid) in (programs[parent], _spawned_by(programs[parent]))
     )
     for master, count in sorted(workers.items()):
-        if count > 1 and _uses_same_elector(proc / str(master), env):
-            yield WorkerCount(f"{programs[master]} (pid {master})", count)
+        folder = proc / str(master)
+        if count > 1 and _is_of_the_pod(folder, env):
+            yield WorkerCount(f"{_label(programs[master], folder)} (pid {master})", count)
 
 
 def proxy_for(url: str) -> Proxy | None:
@@ -99,7 +104,7 @@ def _processes(proc: Path) -> tuple[dict[int, str], dict[int, int]]:
     parents: dict[int, int] = {}
     for folder in proc.glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            words = _words(folder)
             stat = (folder / "stat").read_text("latin-1")
         except OSError:  # it has ended
             continue
@@ -122,15 +127,29 @@ def _program(words: list[str]) -> str | None:
     return None
 
 
-def _uses_same_elector(folder: Path, env: Mapping[str, str]) -> bool:
+def _label(program: str, folder: Path) -> str:
+    """The server and its application, without options: they may be long, or secret."""
+    try:
+        applications = filter(_APPLICATION.fullmatch, _words(folder))
+    except OSError:  # it has ended
+        return program
+    return " ".join([program, *(name[:40] for name in list(applications)[:1])])
+
+
+def _words(folder: Path) -> list[str]:
+    """The command line of a process."""
+    return (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+
+
+def _is_of_the_pod(folder: Path, env: Mapping[str, str]) -> bool:
     try:
         entries = (folder / "environ").read_bytes().split(b"\0")
     except OSError:  # another user's process, or it has ended
         return False
     if not any(entry.startswith(b"PATH=") for entry in entries):
-        return True  # a process title has overwritten the environment
-    names = ("ELECTOR_GET_URL", "ELECTOR_PATH")
-    ours = {os.fsencode(f"{name}={env[name]}") for name in names if name in env}
+        # a process title has overwritten it; in a pod, there are no other pods' processes
+        return "KUBERNETES_SERVICE_HOST" in env
+    ours = {os.fsencode(f"{name}={env[name]}") for name in OF_THE_POD if name in env}
     return ours == {
-        entry for entry in entries if entry.partition(b"=")[0].decode("latin-1") in names
+        entry for entry in entries if entry.partition(b"=")[0].decode("latin-1") in OF_THE_POD
     }

@@ -14,12 +14,15 @@ import sys
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import elector_thread
+from elector_thread import State
 from elector_thread._state.model import Verification
 from elector_thread.cli import main, parser
+from elector_thread.cli.status import why_not_leader
 from elector_thread.integrations._text import fields
 from elector_thread.local import LocalElector
 from elector_thread.testing import FakeElector
@@ -177,6 +180,21 @@ def test_a_verification_in_one_line(verification: Verification, says: str) -> No
     assert ("problem" in fields(status)) is (verification.problem != "HTTP 503")
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"state": State.UNKNOWN, "last_error": "HTTP 503"}, "the leader is not known (HTTP 503)"),
+        ({"state": State.UNKNOWN}, "the leader is not known (the elector has no election result"),
+        ({"state": State.FOLLOWER, "leader": OTHER}, f"{OTHER} leads"),
+        ({"state": State.FOLLOWER, "leader": US}, "another process of this pod leads"),
+        ({"state": State.FOLLOWER, "leader": None}, "this pod is a follower"),
+    ],
+)
+def test_why_this_process_is_not_the_leader(changes: dict[str, Any], says: str) -> None:
+    status = FakeElector(identity=US).status()._replace(**{"last_error": None, **changes})
+    assert why_not_leader(status).startswith(says)
+
+
 # --- watch ---------------------------------------------------------------------------------
 
 
@@ -243,10 +261,11 @@ def test_watch_draws_a_table_on_a_terminal(local: LocalElector, no_colour: bool)
         (["run", "--grace", "-1", "--", "true"], "expected a number from 0 to 1000000, got '-1'"),
         (["run", "--grace", "nan", "--", "true"], "expected a number from 0 to 1000000, got 'nan'"),
         (["up", "--nosuch"], "--nosuch"),
-        (["status"], "ELECTOR_GET_URL is not set"),
-        (["is-leader"], "ELECTOR_GET_URL is not set"),
-        (["watch"], "ELECTOR_GET_URL is not set"),
-        (["run", "--", "true"], "ELECTOR_GET_URL is not set"),
+        (["run", "--wiat", "5", "--", "true"], "arguments: --wiat; did you mean '--wait'?"),
+        (["run", "--grcae=5", "--", "true"], "arguments: --grcae=5; did you mean '--grace'?"),
+        (["status", "--jsno"], "unrecognized arguments: --jsno; did you mean '--json'?"),
+        (["up", "--replica", "2"], "arguments: --replica; did you mean '--replicas'?"),
+        (["--vresion"], "unrecognized arguments: --vresion; did you mean '--version'?"),
     ],
 )
 def test_bad_usage_is_one_clear_line(
@@ -258,6 +277,41 @@ def test_bad_usage_is_one_clear_line(
     assert says in err
     assert err.startswith("elector-thread")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["is-leader"], ["watch"], ["run", "--", "true"]])
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ELECTOR_GET_URL", "", "set ELECTOR_THREAD_WHEN_UNCONFIGURED=lead"),
+        ("ELECTOR_GET_URL", "localhost", "it does not begin with http:// or https://"),
+        ("ELECTOR_THREAD_GRACE_PERIOD", "soon", "expected a number of seconds, got 'soon'"),
+    ],
+)
+def test_a_bad_setting_has_an_exit_code_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    name: str,
+    value: str,
+    says: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert main(arguments) == 78
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"elector-thread {arguments[0]}: ")
+    assert name in err
+    assert says in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["status", "is-leader", "watch", "run"])
+def test_the_help_documents_the_exit_code_of_bad_settings(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    main([command, "--help"])
+    assert "78 a setting is missing or wrong" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("command", parser.COMMANDS)
@@ -306,7 +360,7 @@ def test_the_page_unsets_all_that_the_platform_sets(
     local: LocalElector, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = re.search(
-        r"^\$ env (.*) elector-thread is-leader; echo \$\?\n(.*\n)2$",
+        r"^\$ env (.*) elector-thread is-leader; echo \$\?\n(.*\n)78$",
         PAGE.read_text(),
         re.MULTILINE,
     )
@@ -315,7 +369,7 @@ def test_the_page_unsets_all_that_the_platform_sets(
         monkeypatch.setenv(name, value)
     for name in shown[1].replace("-u", "").split():
         monkeypatch.delenv(name)
-    assert main(["is-leader"]) == 2
+    assert main(["is-leader"]) == 78
     assert capsys.readouterr() == ("", shown[2])
 
 

@@ -13,6 +13,8 @@ from elector_thread.integrations import _environment
 from ..scripted import CHUNKED_SSE_HEAD, Connection, ScriptedServer, answer, chunk, event, result
 from .conftest import OTHER, US, Examine, Terminal, environment, of_the_pod
 
+HTML = answer(b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n")
+
 
 def test_doctor_finds_no_problems(beside: ScriptedServer, examine: Examine) -> None:
     beside.leader = US
@@ -54,6 +56,61 @@ def test_doctor_finds_a_problem_and_its_remedy(
     assert len(found["problem"]) == 1
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ELECTOR_THREAD_GRACE_PERIOD": "soon"},
+        {"ELECTOR_THREAD_GRACE_PERIOD": "9"},
+        {"ELECTOR_THREAD_VERIFY": "yes"},
+        {"ELECTOR_THREAD_SCOPE": "proces", "WEB_CONCURRENCY": "4"},
+        {"ELECTOR_SSE_URL": "localhost:4040/sse"},
+        {"ELECTOR_THREAD_VERIFY": "lease", "NAIS_APP_NAME": "a/b", "KUBERNETES_SERVICE_HOST": "h"},
+    ],
+    ids=lambda wrong: " ".join(wrong),
+)
+def test_doctor_asks_in_spite_of_a_bad_setting(
+    beside: ScriptedServer,
+    examine: Examine,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: dict[str, str],
+) -> None:
+    beside.leader = US
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    code, found = examine()
+    assert code == 1
+    ((check, text),) = found["problem"]
+    assert check == "settings", "one cause, one finding"
+    assert f"the checks below ignore the variable {next(iter(wrong))}" in text
+    assert f"names {US}" in dict(found["ok"])["GET"]
+    assert US in dict(found["ok"])["identity"]
+
+
+def test_doctor_names_each_bad_setting(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside.leader = OTHER
+    monkeypatch.setenv("ELECTOR_THREAD_POLL_INTERVAL", "x")
+    monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", "a\tb")
+    code, found = examine()
+    assert code == 1
+    assert [text.partition(":")[0] for _, text in found["problem"]] == [
+        "ELECTOR_THREAD_POLL_INTERVAL",
+        "ELECTOR_THREAD_IDENTITY",
+    ]
+    assert f"names {OTHER}" in dict(found["ok"])["GET"]
+
+
+def test_doctor_cannot_ask_a_bad_address(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELECTOR_GET_URL", "localhost:4040")
+    code, found = examine()
+    assert code == 1
+    assert [check for check, _ in found["problem"]] == ["settings"]
+    assert "GET" not in dict(found["ok"])
+
+
 def test_doctor_reports_a_refused_connection_once(beside: ScriptedServer, examine: Examine) -> None:
     beside.close()
     code, found = examine()
@@ -62,15 +119,43 @@ def test_doctor_reports_a_refused_connection_once(beside: ScriptedServer, examin
     assert "spec.leaderElection: true" in found["problem"][0][1]
 
 
-def test_doctor_reports_json_instead_of_a_stream_as_a_wrong_url(
-    beside: ScriptedServer, examine: Examine
+@pytest.mark.parametrize("reply", ["HTML", "JSON", "404"])
+def test_doctor_reports_something_else_than_a_stream_as_a_wrong_url(
+    beside: ScriptedServer, examine: Examine, reply: str
 ) -> None:
-    beside.on_stream = lambda connection: connection.send(answer(result(OTHER)))
+    not_found = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    replies = {"HTML": HTML, "JSON": answer(result(OTHER)), "404": not_found}
+    beside.on_stream = lambda connection: connection.send(replies[reply])
     beside.leader = OTHER
     code, found = examine()
     assert code == 1
-    assert "is not an event stream" in found["problem"][0][1]
-    assert "ELECTOR_SSE_URL is probably wrong" in found["problem"][0][1]
+    ((check, text),) = found["problem"]
+    assert check == "stream"
+    assert text.startswith(f"ELECTOR_SSE_URL is the wrong URL: {beside.sse_url} answers, but not")
+    assert "set ELECTOR_SSE_URL to the elector's stream" in text
+    assert "http://localhost:4040/sse" in text
+
+
+def test_doctor_does_not_call_the_platforms_own_url_wrong(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elector_thread.cli.checks_sidecar.SSE_URL", beside.sse_url)
+    beside.on_stream = lambda connection: connection.send(answer(result(OTHER)))
+    beside.leader = OTHER
+    text = dict(examine()[1]["problem"])["stream"]
+    assert "wrong URL" not in text
+    assert "the elector is too old to have a stream" in text
+
+
+def test_doctor_does_not_call_a_url_wrong_because_of_a_server_error(
+    beside: ScriptedServer, examine: Examine
+) -> None:
+    error = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
+    beside.on_stream = lambda connection: connection.send(error)
+    beside.leader = OTHER
+    text = dict(examine()[1]["problem"])["stream"]
+    assert "wrong URL" not in text
+    assert "the elector reports an error" in text
 
 
 def test_doctor_does_not_wait_for_a_silent_stream(
@@ -206,9 +291,6 @@ def test_doctor_has_a_remedy_for_an_elector_that_hangs(
     assert "ELECTOR_THREAD_REQUEST_TIMEOUT is 0.2 s" in dict(found["problem"])["GET"]
 
 
-HTML = answer(b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n")
-
-
 @pytest.mark.parametrize("reply", ["hangs", "HTML", "error"])
 def test_doctor_reports_one_cause_once(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch, reply: str
@@ -238,7 +320,7 @@ def test_doctor_checks_a_stream_on_another_server_even_if_get_fails(
     assert code == 1
     assert [check for check, _ in found["problem"]] == ["GET", "stream"]
     assert "text/html" in dict(found["problem"])["stream"]
-    assert "ELECTOR_SSE_URL is probably wrong" in dict(found["problem"])["stream"]
+    assert "ELECTOR_SSE_URL is the wrong URL" in dict(found["problem"])["stream"]
 
 
 def test_doctor_has_a_remedy_for_a_wrong_address(beside: ScriptedServer, examine: Examine) -> None:
@@ -246,6 +328,18 @@ def test_doctor_has_a_remedy_for_a_wrong_address(beside: ScriptedServer, examine
     code, found = examine()
     assert code == 1
     assert "set ELECTOR_GET_URL to the elector's own address" in dict(found["problem"])["GET"]
+
+
+def test_doctor_has_a_remedy_for_a_connection_that_is_lost(
+    beside: ScriptedServer, examine: Examine
+) -> None:
+    beside.on_get = Connection.shut
+    code, found = examine()
+    assert code == 1
+    ((check, text),) = found["problem"]
+    assert check == "GET"
+    assert "check ELECTOR_GET_URL" in text
+    assert "kubectl logs POD -c elector" in text
 
 
 def test_doctor_has_a_remedy_for_an_unknown_host(
@@ -314,9 +408,10 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
         7: (1, "gunicorn: master [app]"),
         8: (7, "gunicorn: worker [app]"),
         9: (7, "gunicorn: worker [app]"),
-        20: (1, "/usr/bin/python\0/usr/bin/uvicorn\0app:app"),
+        20: (1, "/usr/bin/python\0/usr/bin/uvicorn\0--port\08000\0shop.api:app"),
         21: (20, "/usr/bin/python\0-c\0from multiprocessing.spawn import spawn_main; spawn_main()"),
         22: (20, "/usr/bin/python\0-c\0from multiprocessing.resource_tracker import main"),
+        23: (20, "/usr/bin/python\0-c\0from multiprocessing.spawn import spawn_main; spawn_main()"),
         30: (1, "uwsgi\0--ini\0app.ini"),
         31: (30, "uwsgi\0--ini\0app.ini"),
         32: (30, "uwsgi\0--ini\0app.ini"),
@@ -325,25 +420,40 @@ def test_workers_are_counted_from_proc(tmp_path: Path) -> None:
     make_proc(tmp_path, processes, **ELECTOR)
     assert list(_environment.running_workers(ELECTOR, tmp_path)) == [
         ("gunicorn (pid 7)", 2),
+        ("uvicorn shop.api:app (pid 20)", 2),
         ("uwsgi (pid 30)", 2),
     ]
 
 
-@pytest.mark.parametrize(
-    ("environ", "found"),
-    [
-        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:4040/\0", True),
-        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:36101/\0", False),
-        ("PATH=/bin\0HOME=/root\0", False),
-        ("\0\0\0", True),
-    ],
-    ids=["same elector", "another elector", "no elector", "overwritten by a title"],
-)
-def test_servers_of_other_applications_are_not_counted(
-    tmp_path: Path, environ: str, found: bool
+def test_doctor_names_only_a_few_of_many_servers(
+    beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    servers = [_environment.WorkerCount(f"gunicorn (pid {pid})", 2) for pid in range(10, 20)]
+    monkeypatch.setattr("elector_thread.cli.checks_environment.running_workers", lambda _: servers)
+    beside.leader = US
+    text = dict(examine()[1]["problem"])["workers"]
+    assert text.count("gunicorn (pid ") == 4
+    assert "; and 6 more: in the leader pod, every worker is a leader" in text
+
+
+@pytest.mark.parametrize(
+    ("environ", "ours", "found"),
+    [
+        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:4040/\0", {}, True),
+        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:36101/\0", {}, False),
+        ("PATH=/bin\0ELECTOR_GET_URL=http://localhost:4040/\0NAIS_POD_NAME=other\0", {}, False),
+        ("PATH=/bin\0HOME=/root\0", {}, False),
+        ("\0\0\0", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
+        ("\0\0\0", {}, False),
+    ],
+    ids=["same", "another elector", "another pod", "no elector", "a title", "a title, in no pod"],
+)
+def test_servers_of_other_pods_and_applications_are_not_counted(
+    tmp_path: Path, environ: str, ours: dict[str, str], found: bool
+) -> None:
+    env = {**ELECTOR, **ours}
     make_proc(tmp_path, {7: (1, "gunicorn"), 8: (7, "gunicorn"), 9: (7, "gunicorn")})
     (tmp_path / "7" / "environ").write_text(environ)
-    assert bool(list(_environment.running_workers(ELECTOR, tmp_path))) is found
+    assert bool(list(_environment.running_workers(env, tmp_path))) is found
     (tmp_path / "7" / "environ").unlink()  # as if it were another user's
-    assert not list(_environment.running_workers(ELECTOR, tmp_path))
+    assert not list(_environment.running_workers(env, tmp_path))

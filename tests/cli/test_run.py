@@ -66,6 +66,45 @@ def test_runs_only_while_leading(local: LocalElector, spawn: Spawn) -> None:
     assert not is_alive(second)
 
 
+@pytest.fixture
+def sidecar_down() -> dict[str, str]:
+    """The variables of an elector that refuses connections."""
+    with LocalElector() as elector:
+        return elector.environ
+
+
+def test_it_warns_of_a_leader_that_remains_unknown(
+    spawn: Spawn, sidecar_down: dict[str, str]
+) -> None:
+    run = spawn("run", "-q", "--", "/bin/sh", "-c", "echo began", env=sidecar_down)
+    run.expect("warning: sh is not running: the leader is not known (connection refused); waiting")
+    run.send(signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
+    run.expect("warning: sh is not running: the leader is not known (connection refused); ended by")
+    assert not run._with("began")
+
+
+def test_it_gives_up_after_the_time_to_wait(spawn: Spawn, sidecar_down: dict[str, str]) -> None:
+    run = spawn("run", "-q", "--wait", "0.2", "--", "sh", "-c", "echo began", env=sidecar_down)
+    assert run.end() == 75
+    run.expect("warning: sh is not running: the leader is not known (")
+    run.expect("; gave up after 0.2 s")
+    assert not run._with("began")
+
+
+def test_the_time_to_wait_begins_anew_when_leadership_is_lost(
+    local: LocalElector, spawn: Spawn
+) -> None:
+    local.elect(US)
+    run = spawn("run", "--wait", "5", "--", "sh", "-c", WORK)
+    run.expect("up ")
+    local.elect(OTHER)
+    run.expect("got TERM")
+    assert run.end() == 75
+    run.expect(f"sh is not running: {OTHER} leads; gave up after 5 s")
+    assert not run._with("warning")
+
+
 def test_never_two_copies_even_when_leadership_returns_while_the_old_one_dies(
     local: LocalElector, spawn: Spawn, tmp_path: Path
 ) -> None:
