@@ -13,6 +13,7 @@ from ._runtime.runtime import Runtime
 from ._runtime.status import status_of
 from ._state.clock import WHICH, read_clock
 from ._state.model import Snapshot, State, Status
+from ._state.occurrences import GuardedCall
 from ._state.rules import leader_at, state_at
 from .guard import Guard
 from .settings import METHOD_SIGNATURE, Options, Settings, resolve
@@ -209,6 +210,10 @@ class Elector:
             self._runtime.wait_for_first_answer(timeout)
         finally:
             self._keep()
+
+    def record(self, event: GuardedCall) -> None:
+        """For guarded calls: log it if need be, and pass it to observers."""
+        self._runtime.health.record(event)
 
     # --- callbacks -----------------------------------------------------------------------
 

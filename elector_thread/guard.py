@@ -5,24 +5,39 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
+from math import inf
 from typing import (
     TYPE_CHECKING,
     Any,
     Final,
     Literal,
+    NamedTuple,
     Never,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypeVar,
+    get_args,
     overload,
 )
 
 from ._dispatch.callbacks import is_async, is_generator, name_of
 from ._runtime import forks
+from ._state.clock import now
+from ._state.health import observers
+from ._state.model import State
+from ._state.occurrences import GuardedCall
 from .errors import NotLeaderError
 
-__all__ = ["SKIPPED", "Guard", "Skipped"]
+__all__ = ["JOBS", "SKIPPED", "Guard", "Skipped"]
+
+WhenUnknown: TypeAlias = Literal["skip", "run"]
+Outcome: TypeAlias = Literal["run", "skipped", "unknown"]
+
+JOBS: dict[str, float] = {}
+"""The interval of each guarded function that has one, by its name. Filled at decoration."""
 
 if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look at these
     P = ParamSpec("P")
@@ -43,6 +58,13 @@ if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look a
 
         def wait_for_first_answer(self, timeout: float) -> None:
             """Wait until the leader is known, unless an earlier wait timed out."""
+
+        @property
+        def state(self) -> State:
+            """LEADER, FOLLOWER or UNKNOWN, right now."""
+
+        def record(self, event: GuardedCall) -> None:
+            """Log the call if need be, and pass it to observers."""
 
     class RaisingDecorator(Protocol):
         """A decorator that raises on a non-leader: the function keeps its type."""
@@ -111,7 +133,14 @@ class Guard:
 
     @overload
     def __call__(
-        self, /, *, raises: Literal[True], elector: ElectorLike | None = None, wait: float = 5.0
+        self,
+        /,
+        *,
+        raises: Literal[True],
+        elector: ElectorLike | None = None,
+        wait: float = 5.0,
+        when_unknown: WhenUnknown = "skip",
+        interval: float | None = None,
     ) -> RaisingDecorator: ...
 
     @overload
@@ -122,6 +151,8 @@ class Guard:
         raises: bool = False,
         elector: ElectorLike | None = None,
         wait: float = 5.0,
+        when_unknown: WhenUnknown = "skip",
+        interval: float | None = None,
     ) -> SubstitutingDecorator[Skipped]: ...
 
     @overload
@@ -133,6 +164,8 @@ class Guard:
         raises: Literal[False] = False,
         elector: ElectorLike | None = None,
         wait: float = 5.0,
+        when_unknown: WhenUnknown = "skip",
+        interval: float | None = None,
     ) -> SubstitutingDecorator[Substitute]: ...
 
     @overload
@@ -144,6 +177,8 @@ class Guard:
         raises: Literal[False] = False,
         elector: ElectorLike | None = None,
         wait: float = 5.0,
+        when_unknown: WhenUnknown = "skip",
+        interval: float | None = None,
     ) -> SubstitutingDecorator[Substitute]: ...
 
     @overload
@@ -155,6 +190,8 @@ class Guard:
         raises: Literal[False] = False,
         elector: ElectorLike | None = None,
         wait: float = 5.0,
+        when_unknown: WhenUnknown = "skip",
+        interval: float | None = None,
     ) -> SubstitutingDecorator[Substitute]: ...
 
     def __call__(
@@ -166,6 +203,8 @@ class Guard:
         raises: bool = False,
         elector: ElectorLike | None = None,
         wait: float = 5.0,
+        when_unknown: WhenUnknown = "skip",
+        interval: float | None = None,
     ) -> Any:
         """Guard ``fn`` (a function, an ``async def`` or a method).
 
@@ -175,18 +214,69 @@ class Guard:
         elector: ask this elector. Default: the process-wide one, started at the first call.
         wait: seconds to wait, once, for the elector's first answer (5). Without it, a script
             that has just started would skip its job on every replica.
+        when_unknown: ``"skip"`` (the default) or ``"run"``: what to do while nothing is known
+            about the leader. ``"run"`` is for jobs that are safe to repeat: while the elector
+            cannot be reached, every replica runs them.
+        interval: seconds between two runs of this job, for metrics and alerts alone.
 
-        Raises TypeError, when the function is decorated, if it cannot be guarded or if the
-        arguments exclude each other.
+        **While the elector is down, a guarded job runs nowhere.** In a script that a cron-like
+        scheduler starts, the call then returns `SKIPPED` after ``wait`` seconds and the script
+        ends as if all was well, except for one WARNING in the log that names the function. Use
+        ``raises=True`` for an exit code that says so, or ``when_unknown="run"``.
+
+        Raises TypeError, when the function is decorated, if it cannot be guarded, if the
+        arguments exclude each other, or for a wrong ``when_unknown`` or ``interval``.
         """
         if raises and otherwise is not NOT_GIVEN:
             raise TypeError("only_on_leader: expected either otherwise or raises=True, got both")
         if elector is not None:
             _check_elector(elector)
+        _check_when_unknown(when_unknown)
+        _check_interval(interval)
         guarded = functools.partial(
-            _guard, otherwise=otherwise, raises=raises, elector=elector or self._elector, wait=wait
+            _guard,
+            otherwise=otherwise,
+            raises=raises,
+            check=_Check(elector or self._elector, wait, when_unknown == "run"),
+            interval=interval,
         )
         return guarded if fn is None else guarded(fn)
+
+
+class _Check(NamedTuple):
+    """Whether a call may run. elector: the one to ask, or a function that returns it."""
+
+    elector: ElectorLike | Callable[[], ElectorLike]
+    wait: float
+    runs_when_unknown: bool
+
+    def ask(self) -> ElectorLike:
+        return self.elector() if callable(self.elector) else self.elector
+
+    def outcome(self, elector: ElectorLike) -> Outcome:
+        """Ask, having waited for the first answer if need be."""
+        if self.should_wait(elector):
+            elector.wait_for_first_answer(self.wait)
+        return self._outcome_now(elector)
+
+    async def outcome_async(self, elector: ElectorLike) -> Outcome:
+        """See `outcome`; does not block the event loop."""
+        if self.should_wait(elector):
+            import asyncio  # slow to import, and only async code needs it
+
+            await asyncio.to_thread(elector.wait_for_first_answer, self.wait)
+        return self._outcome_now(elector)
+
+    def should_wait(self, elector: ElectorLike) -> bool:
+        forks.notice()  # `is_leader` alone does not
+        return not elector.is_leader and elector.may_wait_for_first_answer(self.wait)
+
+    def _outcome_now(self, elector: ElectorLike) -> Outcome:
+        if elector.is_leader:
+            return "run"
+        if elector.state is not State.UNKNOWN:
+            return "skipped"
+        return "run" if self.runs_when_unknown else "unknown"
 
 
 def _guard(
@@ -194,19 +284,25 @@ def _guard(
     *,
     otherwise: object,
     raises: bool,
-    elector: ElectorLike | Callable[[], ElectorLike],
-    wait: float,
+    check: _Check,
+    interval: float | None,
 ) -> Callable[..., Any]:
     _check_guardable(fn)
-    get_elector = elector if callable(elector) else lambda: elector
     substitute = _substitute(fn, otherwise, raises)
+    job = _Job(f"{fn.__module__}.{name_of(fn)}", interval)
+    if interval is not None:
+        JOBS[job.name] = interval
 
     if is_async(fn):
 
         @functools.wraps(fn)
         async def guarded_async(*args: Any, **kwargs: Any) -> Any:
-            if await _leads_async(get_elector(), wait):
-                return await fn(*args, **kwargs)
+            elector = check.ask()
+            outcome = await check.outcome_async(elector)
+            if outcome == "run":
+                with job.running(elector):
+                    return await fn(*args, **kwargs)
+            job.was_skipped(elector, outcome)
             result = substitute(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
 
@@ -214,11 +310,49 @@ def _guard(
 
     @functools.wraps(fn)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if _leads(get_elector(), wait):
-            return fn(*args, **kwargs)
+        elector = check.ask()
+        outcome = check.outcome(elector)
+        if outcome == "run":
+            with job.running(elector):
+                return fn(*args, **kwargs)
+        job.was_skipped(elector, outcome)
         return substitute(*args, **kwargs)
 
     return guarded
+
+
+class _Job(NamedTuple):
+    """A guarded function, for the log and for observers."""
+
+    name: str
+    interval: float | None
+
+    def was_skipped(self, elector: ElectorLike, outcome: Outcome) -> None:
+        if observers or outcome == "unknown":  # which is logged
+            elector.record(GuardedCall(self.name, outcome, 0.0, self.interval))
+
+    def running(self, elector: ElectorLike) -> AbstractContextManager[object]:
+        """Around a call; records it if anything observes."""
+        return _Recorded(self, elector) if observers else _NOT_RECORDED
+
+
+class _Recorded:
+    """Records a call that runs."""
+
+    def __init__(self, job: _Job, elector: ElectorLike) -> None:
+        self._job = job
+        self._elector = elector
+
+    def __enter__(self) -> None:
+        self._began = now()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        name, interval = self._job
+        outcome = "run" if kind is None else "error"
+        self._elector.record(GuardedCall(name, outcome, now() - self._began, interval))
+
+
+_NOT_RECORDED = nullcontext()
 
 
 def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Callable[..., Any]:
@@ -261,18 +395,17 @@ def _check_guardable(fn: object) -> None:
         )
 
 
-def _leads(elector: ElectorLike, wait: float) -> bool:
-    forks.notice()  # `is_leader` alone does not
-    if not elector.is_leader and elector.may_wait_for_first_answer(wait):
-        elector.wait_for_first_answer(wait)
-    return elector.is_leader
+def _check_when_unknown(given: object) -> None:
+    choices = get_args(WhenUnknown)
+    if given not in choices:
+        expected = " or ".join(map(repr, choices))
+        raise TypeError(f"only_on_leader: when_unknown: expected {expected}, got {given!r}")
 
 
-async def _leads_async(elector: ElectorLike, wait: float) -> bool:
-    """See `_leads`; does not block the event loop."""
-    forks.notice()  # `is_leader` alone does not
-    if not elector.is_leader and elector.may_wait_for_first_answer(wait):
-        import asyncio  # slow to import, and only async code needs it
-
-        await asyncio.to_thread(elector.wait_for_first_answer, wait)
-    return elector.is_leader
+def _check_interval(given: object) -> None:
+    if given is None:
+        return
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < inf:
+        raise TypeError(
+            f"only_on_leader: interval: expected a positive number of seconds, got {given!r}"
+        )

@@ -6,9 +6,10 @@ import asyncio
 import copy
 import functools
 import inspect
+import math
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,9 +24,13 @@ from elector_thread import (
     only_on_leader,
 )
 from elector_thread._state.clock import now
+from elector_thread._state.occurrences import Event, GuardedCall
+from elector_thread.guard import JOBS
+from elector_thread.instrumentation import add_observer, remove_observer
 from elector_thread.testing import FakeElector, own_default_elector
 
 from .conftest import FAST, MakeElector
+from .processes import run_python
 from .scripted import PATIENCE, Connection, ScriptedServer, answer, result
 
 
@@ -375,3 +380,118 @@ def test_the_default_elector_is_made_once(server: ScriptedServer) -> None:
         thread.join(PATIENCE)
     assert len(found) == 8
     assert len(set(map(id, found))) == 1
+
+
+# --- while nothing is known --------------------------------------------------------------
+
+
+def repeatable(fake: FakeElector, **options: Any) -> Callable[[], object]:
+    return fake.only_on_leader(when_unknown="run", **options)(lambda: "ran")
+
+
+def test_a_job_that_is_safe_to_repeat_runs_while_nothing_is_known() -> None:
+    assert repeatable(FakeElector())() == "ran"
+
+
+def test_it_runs_after_the_grace_period_as_well() -> None:
+    fake = FakeElector(leading=False)
+    fake.lose_contact()
+    assert repeatable(fake)() == "ran"
+
+
+@pytest.mark.parametrize("options", [{}, {"raises": True}], ids=["skips", "raises"])
+def test_it_never_runs_on_a_known_follower(options: dict[str, Any]) -> None:
+    guarded = repeatable(FakeElector(leading=False), **options)
+    if options:
+        with pytest.raises(NotLeaderError):
+            guarded()
+    else:
+        assert guarded() is SKIPPED
+
+
+def test_an_async_job_that_is_safe_to_repeat() -> None:
+    fake = FakeElector()
+
+    @fake.only_on_leader(when_unknown="run")
+    async def job() -> str:
+        return "ran"
+
+    assert asyncio.run(job()) == "ran"
+    fake.demote()
+    assert asyncio.run(job()) is SKIPPED
+
+
+@pytest.mark.parametrize("wrong", ["always", None, True])
+def test_a_wrong_when_unknown_names_the_choices(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="when_unknown: expected 'skip' or 'run', got"):
+        only_on_leader(when_unknown=wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "60", math.inf, math.nan])
+def test_a_wrong_interval_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="interval: expected a positive number of seconds, got"):
+        only_on_leader(interval=wrong)
+
+
+SCRIPT = """
+import logging, sys
+from elector_thread import configure, only_on_leader
+logging.basicConfig(format="%(levelname)s %(message)s")
+configure(get_url="http://127.0.0.1:9/", identity="pod-a", request_timeout=0.2)
+
+@only_on_leader(wait=0.1, raises=sys.argv[1] == "raises")
+def send_report():
+    print("sent")
+
+print(send_report(), send_report())
+"""
+
+
+def test_a_script_that_never_hears_of_a_leader_names_the_function_it_skipped() -> None:
+    ended = run_python(SCRIPT, "skips")
+    assert (ended.exit_code, ended.out) == (0, "SKIPPED SKIPPED\n")
+    skipped = [line for line in ended.err.splitlines() if "was skipped" in line]
+    assert skipped == [
+        "WARNING __main__.send_report was skipped: the leader is not known "
+        "(no answer from the elector at http://127.0.0.1:9/)"
+    ]
+
+
+def test_a_script_that_raises_has_an_exit_code() -> None:
+    ended = run_python(SCRIPT, "raises")
+    assert (ended.exit_code, ended.out) == (1, "")
+    assert "NotLeaderError" in ended.err
+
+
+# --- what observers are told ---------------------------------------------------------------
+
+
+def test_every_outcome_is_an_event() -> None:
+    fake = FakeElector()
+
+    @fake.only_on_leader(interval=60)
+    def job(fails: bool = False) -> None:
+        if fails:
+            raise ValueError("broken")
+
+    seen: list[GuardedCall] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, GuardedCall):
+            seen.append(event)
+
+    add_observer(observe)
+    try:
+        job()
+        fake.demote()
+        job()
+        fake.elect()
+        job()
+        with pytest.raises(ValueError, match="broken"):
+            job(fails=True)
+    finally:
+        remove_observer(observe)
+    assert [call.outcome for call in seen] == ["unknown", "skipped", "run", "error"]
+    [name] = {call.function for call in seen}
+    assert name == "tests.test_guard.test_every_outcome_is_an_event.<locals>.job"
+    assert JOBS[name] == 60

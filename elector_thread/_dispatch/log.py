@@ -27,6 +27,7 @@ from .._state.occurrences import (
     LeadershipAnnounced,
     LeaseAnswered,
     LeaseFailed,
+    ObserverFailed,
     StreamEnded,
     TaskFailed,
     UnexpectedError,
@@ -38,8 +39,9 @@ __all__ = ["Log", "without_log"]
 
 log = logging.getLogger("elector_thread")
 
-READABLE_SPELL = 300.0
-"""Seconds without an unreadable event after which the next one is logged again."""
+SPELL = 300.0
+"""Seconds between two lines about the same repeated problem: an unreadable event (counted from
+the newest one), or a guarded function that was skipped because the leader is not known."""
 
 
 @contextmanager
@@ -98,7 +100,7 @@ class Log:
         self._fence_missing = False
         self._unreadable_at = -inf
         self._unexpected: set[str] = set()
-        self._skipped: set[str] = set()  # functions whose skipped call was logged
+        self._skipped: dict[str, float] = {}  # when a skipped call of a function was logged
         self._writers: dict[type[Event], Callable[[Any], None]] = {
             GetAnswered: self._get_answered,
             GetFailed: self._get_failed,
@@ -113,6 +115,7 @@ class Log:
             TaskFailed: self._callback_failed,
             CallbackOverran: self._callback_overran,
             GuardedCall: self._guarded_call,
+            ObserverFailed: self._observer_failed,
             UnexpectedError: self._unexpected_error,
         }
 
@@ -191,7 +194,7 @@ class Log:
         """One that can be read in between ends nothing: they may alternate."""
         instant = now()
         with self._lock:
-            first = instant - self._unreadable_at >= READABLE_SPELL
+            first = instant - self._unreadable_at >= SPELL
             self._unreadable_at = instant
         if first:
             self._write("event_unreadable", event.reason, reason=event.reason)
@@ -241,13 +244,21 @@ class Log:
         self._write("callback_overran", name, seconds, function=name, seconds=seconds)
 
     def _guarded_call(self, event: GuardedCall) -> None:
-        """Once for each function, until a call of it finds that the leader is known."""
-        name = event.function
+        """A function that is skipped again and again is logged once in `SPELL`."""
+        if event.outcome != "unknown":
+            return
+        name, instant = event.function, now()
         with self._lock:
-            first = event.outcome == "unknown" and name not in self._skipped
-            (self._skipped.add if event.outcome == "unknown" else self._skipped.discard)(name)
-        if first:
+            due = instant - self._skipped.get(name, -inf) >= SPELL
+            if due:
+                self._skipped[name] = instant
+        if due:
             self._write("guarded_call_unknown", name, self.where, function=name)
+
+    def _observer_failed(self, event: ObserverFailed) -> None:
+        kind = type(event.error).__name__
+        if self._is_new(f"{event.observer}: {kind}"):
+            self._write("observer_failed", event.observer, kind, error=event.error, reason=kind)
 
     def _unexpected_error(self, event: UnexpectedError) -> None:
         kind = type(event.error).__name__

@@ -131,9 +131,16 @@ MESSAGES = {
         logging.WARNING,
         "%s was skipped: the leader is not known (no answer from the elector at %s)",
         "A function behind only_on_leader was called while nothing is known about the leader. "
-        "Logged once per function, until the leader is known.",
+        "Logged once in five minutes for each function.",
         "If every replica logs it, the job ran nowhere: see the warning about the sidecar. For a "
         'job that is safe to repeat: only_on_leader(when_unknown="run").',
+    ),
+    "observer_failed": Message(
+        logging.ERROR,
+        "the observer %s raised %s; continuing",
+        "An observer that was added with add_observer raised; the traceback follows. Logged once "
+        "for each observer and kind of error.",
+        "Fix the observer.",
     ),
     "held_back": Message(
         logging.INFO,

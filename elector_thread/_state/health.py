@@ -24,6 +24,7 @@ from .occurrences import (
     LeadershipLost,
     LeaseAnswered,
     LeaseFailed,
+    ObserverFailed,
     StreamEnded,
     StreamOpened,
     TaskFailed,
@@ -33,11 +34,12 @@ from .occurrences import (
 __all__ = ["Health", "Observer", "observers"]
 
 
-Observer: TypeAlias = Callable[[Event], None]
+Observer: TypeAlias = Callable[[Event], object]
 
 observers: list[Observer] = []
 """Called with every event of every elector in this process, on the thread where it happened and
-with no lock held. Appended to while modules are imported; must return at once and never raise."""
+with no lock held; see `elector_thread.instrumentation`. Each change is one atomic step, and
+`Health.record` takes a copy."""
 
 LONGEST_HISTORY = 9
 """Leaderships to remember, besides the current one."""
@@ -89,8 +91,11 @@ class Health:
             elif isinstance(event, LeaseFailed):
                 self.lease_problem = event.reason
         self._log(event)
-        for observer in observers:
-            observer(event)
+        for observer in tuple(observers):
+            try:
+                observer(event)
+            except Exception as error:
+                self._log(ObserverFailed(repr(observer), error))
 
     def _keep(self, event: LeadershipLost) -> None:
         began = time() - event.seconds

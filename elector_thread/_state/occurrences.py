@@ -25,6 +25,7 @@ __all__ = [
     "LeadershipLost",
     "LeaseAnswered",
     "LeaseFailed",
+    "ObserverFailed",
     "StreamEnded",
     "StreamOpened",
     "TaskEnded",
@@ -200,6 +201,13 @@ class GuardedCall(NamedTuple):
     interval: float | None
 
 
+class ObserverFailed(NamedTuple):
+    """An observer raised. Logged, and not passed to observers."""
+
+    observer: str
+    error: Exception
+
+
 class UnexpectedError(NamedTuple):
     """A thread of the library met an error that it did not expect: a bug."""
 
@@ -229,6 +237,7 @@ Event: TypeAlias = (
     | TaskFailed
     | TaskEnded
     | GuardedCall
+    | ObserverFailed
     | UnexpectedError
 )
 """Everything that is recorded. More kinds may be added."""
