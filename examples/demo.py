@@ -25,7 +25,7 @@ TIMEOUT = 15.0  # seconds for each step
 INTERVALS = {  # seconds, far shorter than the defaults
     "ELECTOR_THREAD_POLL_INTERVAL": "0.5",
     "ELECTOR_THREAD_RECONCILE_INTERVAL": "1",
-    "ELECTOR_THREAD_REQUEST_TIMEOUT": "1",
+    "ELECTOR_THREAD_REQUEST_TIMEOUT": "0.5",
     "ELECTOR_THREAD_GRACE_PERIOD": "3",
 }
 COLOURS = ("36", "33", "35")
