@@ -25,7 +25,7 @@ TIMEOUT = 15.0  # seconds for each step
 INTERVALS = {  # seconds, far shorter than the defaults
     "ELECTOR_THREAD_POLL_INTERVAL": "0.5",
     "ELECTOR_THREAD_RECONCILE_INTERVAL": "1",
-    "ELECTOR_THREAD_REQUEST_TIMEOUT": "1",
+    "ELECTOR_THREAD_REQUEST_TIMEOUT": "0.5",
     "ELECTOR_THREAD_GRACE_PERIOD": "3",
 }
 COLOURS = ("36", "33", "35")
@@ -128,7 +128,7 @@ class Up:
         since = self.line_count()
         self.run("fault", "split", "--replica", leader)
         isolated = time.monotonic()
-        (other,) = self.wait_for(r"\| (app-\S+) leads$", "another leader", since=since)
+        (other,) = self.wait_for(r"\| (app-\S+) leads\b", "another leader", since=since)
         self.works(other, since)
         return other, isolated
 
@@ -172,14 +172,14 @@ class Up:
 
 def failover() -> None:
     with Up("--replicas", "3") as up:
-        (first,) = up.wait_for(r"\| (app-\S+) leads$", "a leader")
+        (first,) = up.wait_for(r"\| (app-\S+) leads\b", "a leader")
         names = up.wait_for(
             rf"^(\S+) +\| the leader is {first}", "all replicas to see the leader", count=3
         )
         up.works(first)
 
         up.run("fault", "kill", "--replica", first)
-        _, second = up.wait_for(r"\| (app-\S+) leads$", "the next leader", count=2)
+        _, second = up.wait_for(r"\| (app-\S+) leads\b", "the next leader", count=2)
         up.works(second)
 
         (third,) = set(names) - {first, second}
@@ -199,7 +199,7 @@ def failover() -> None:
 def verification() -> None:
     say("The same with --verify: the leader also reads the Lease from the API server.")
     with Up("--replicas", "2", "--verify") as up:
-        (leader,) = up.wait_for(r"\| (app-\S+) leads$", "a leader")
+        (leader,) = up.wait_for(r"\| (app-\S+) leads\b", "a leader")
         up.works(leader)
 
         other, isolated = up.isolate(leader)

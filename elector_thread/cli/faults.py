@@ -6,7 +6,7 @@ from typing import Any
 
 from ..local.control import ControlError, find
 from ..local.faults import FaultError, FaultKind, check_fault
-from .terminal import UsageError, print_line
+from .terminal import UsageError, print_line, print_message
 
 __all__ = ["elect", "fault"]
 
@@ -16,7 +16,7 @@ def elect(name: str) -> int:
     state = find().elect(name)
     living = {replica["name"] for replica in state["replicas"] if replica["alive"]}
     note = "" if not living or name in living else " (no replica has that name)"
-    print_line(f"{name} leads{note}")
+    print_message("elect", f"{name} leads{note}")
     return 0
 
 
@@ -33,9 +33,9 @@ def fault(
         _show()
     elif clear:
         count = find().clear(kind, replica)
-        print_line(f"{count} {'fault' if count == 1 else 'faults'} cleared")
+        print_message("fault", f"{count} {'fault' if count == 1 else 'faults'} cleared")
     elif kind is not None:
-        print_line(_described(find().fault(kind, replica, seconds)))
+        print_message("fault", _described(find().fault(kind, replica, seconds)))
     return 0
 
 
@@ -64,4 +64,4 @@ def _show() -> None:
 def _described(fault: dict[str, Any]) -> str:
     target = fault["replica"] or "all replicas"
     left = fault["remaining"]
-    return f"{fault['kind']}: {target}{'' if left is None else f' for {left:g} s'}"
+    return f"{fault['kind']}, {target}{'' if left is None else f', for {left:g} s'}"

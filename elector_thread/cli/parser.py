@@ -198,6 +198,7 @@ def _add_up(commands: Commands[_Parser]) -> None:
         "up",
         "Start a local elector and replicas of a command, as the platform would. Without a\n"
         "command: only the elector, with this host as the leader.\n\n"
+        "Each replica has a free port of its own in PORT.\n\n"
         "exit code: 0 all replicas exited with 0, 1 one of them did not, 128+n after signal n",
         usage="elector-thread up [OPTION ...] [-- COMMAND [ARGUMENT ...]]",
     )

@@ -21,6 +21,7 @@ __all__ = [
     "prepare",
     "print_error",
     "print_line",
+    "print_message",
 ]
 
 BAD_USAGE = 2
@@ -67,6 +68,11 @@ def print_line(text: str) -> None:
         raise
     except (OSError, ValueError) as error:
         raise OutputError(str(error)) from None
+
+
+def print_message(command: str, text: str) -> None:
+    """Print what a command has done, as one line that names it. See `print_line`."""
+    print_line(one_line(f"elector-thread {command}: {text}"))
 
 
 def print_error(command: str, problem: str) -> None:

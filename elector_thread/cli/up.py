@@ -113,8 +113,21 @@ def _print_entry(entry: Mapping[str, Any], output: Output) -> None:
     target = entry.get("replica") or "all replicas"
     match entry["what"]:
         case "truth":
-            output.say(f"{entry['leader']} leads" if entry["leader"] else "no leader")
+            output.say(_describe_election(entry))
         case "fault":
             output.note(f"fault injected: {entry['fault']}, {target}")
         case "cleared":
             output.note(f"fault ended: {entry['fault']}, {target}")
+
+
+def _describe_election(entry: Mapping[str, Any]) -> str:
+    if entry["leader"] is None:
+        return "no leader"
+    leads = f"{entry['leader']} leads"
+    outgoing = entry["outgoing"]
+    if outgoing is None:
+        return leads
+    if entry["isolated"]:
+        return f"{leads}; {outgoing} is isolated and does not know"
+    # Two processes: the order of what they print is not known.
+    return f"{leads}; {outgoing} may learn of it a moment later"

@@ -107,17 +107,27 @@ class Cluster:
 
     def elect(self, name: str) -> None:
         """Make ``name`` the leader, whether or not it is a replica here."""
+        outgoing = self._still_running(self.leader or self._previous_leader, name)
         if self.leader is not None and self.leader != name:
             self._previous_leader = self.leader
         self.leader = name
         self._election_due = None
         self._objects.begin_term(name)
         self._result = election_result(name)
+        self.history.add(  # first, so that it stands before what the replicas do about it
+            "truth",
+            leader=name,
+            outgoing=outgoing and outgoing.name,
+            isolated=outgoing is not None and outgoing.isolated,
+        )
         self.plain.publish(self._result)
         for replica in self._replicas.values():
             if not replica.isolated:
                 replica.sidecar.publish(self._result)
-        self.history.add("truth", leader=name)
+
+    def _still_running(self, before: str | None, elected: str) -> Replica | None:
+        """The replica that led before another one was elected, if it still runs."""
+        return None if before is None or before == elected else self._replicas.get(before)
 
     def _fail_over(self) -> None:
         """The leader is gone. Until the next election the sidecars still answer its name."""
@@ -147,7 +157,7 @@ class Cluster:
         self._fault_count += 1
         fault = Fault(self._fault_count, kind, replica, self.history.now(), duration)
         self._faults.append(fault)
-        self._record("fault", fault, seconds=duration)
+        self._record("fault", fault, seconds=duration, once=fault.happens_once)
         try:
             await self._begin(fault)
         except FaultError:
@@ -236,7 +246,8 @@ class Cluster:
 
     def _remove_fault(self, fault: Fault) -> None:
         self._faults.remove(fault)
-        self._record("cleared", fault)
+        if not fault.happens_once:
+            self._record("cleared", fault)
 
     def _record(self, what: str, fault: Fault, **details: Any) -> None:
         word, replica = fault.kind.word, fault.replica

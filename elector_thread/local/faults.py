@@ -21,6 +21,9 @@ class FaultError(ValueError):
 class FaultKind(Enum):
     """A kind of fault: its name, its group on the page, its label and its effect."""
 
+    FREEZE = ("freeze", "Replica", "Freeze replica", "SIGSTOP until the fault ends, then SIGCONT")
+    KILL = ("kill", "Replica", "Kill replica", "SIGKILL; if it leads, the next oldest takes over")
+    SPLIT = ("split", "Replica", "Isolate replica", "outdated sidecar, API server out of reach")
     HANG = ("hang", "Answers", "Hang GET", "GETs stay unanswered until the fault ends")
     ERROR = ("error", "Answers", "Answer 500", "HTTP 500 for GETs and new streams")
     HTML = ("html", "Answers", "Answer HTML", "a proxy's web page for GETs and new streams")
@@ -31,9 +34,6 @@ class FaultKind(Enum):
     RESET = ("reset", "Streams", "Reset streams", "like drop, but by a TCP reset")
     REFUSE = ("refuse", "Sidecar", "Refuse connections", "connections end; new ones are refused")
     RESTART = ("restart", "Sidecar", "Restart sidecar", "refused, then {}, then the name again")
-    FREEZE = ("freeze", "Replica", "Freeze replica", "SIGSTOP until the fault ends, then SIGCONT")
-    KILL = ("kill", "Replica", "Kill replica", "SIGKILL; if it leads, the next oldest takes over")
-    SPLIT = ("split", "Replica", "Isolate replica", "outdated sidecar, API server out of reach")
     LEASE_REFUSE = ("lease-refuse", "API server", "API server away", "connections are refused")
     LEASE_HANG = ("lease-hang", "API server", "API server hangs", "requests stay unanswered")
     LEASE_500 = ("lease-500", "API server", "API server answers 500", "an internal error")

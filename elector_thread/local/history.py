@@ -23,9 +23,11 @@ MAX_ENTRIES = 4000
 class History:
     """Entries with a number ``n``, a time ``t`` in seconds since the start, and ``what``.
 
-    ``what`` is one of ``truth`` (leader), ``joined`` and ``gone`` (replica), ``view``
-    (replica, state, leader), ``fault`` and ``cleared`` (id, fault, replica, seconds) and
-    ``disagreement`` (text, replicas, since; text is None when it is over).
+    ``what`` is one of ``truth`` (leader; outgoing: the replica that led before, if it still
+    runs; isolated: whether that one is), ``joined`` and ``gone`` (replica), ``view`` (replica,
+    state, leader), ``fault`` (id, fault, replica, seconds, once: it is over at once, and not
+    cleared), ``cleared`` (id, fault, replica) and ``disagreement`` (text, replicas, since; text
+    is None when it is over).
     """
 
     def __init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 from collections.abc import Coroutine
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._state.clock import now
 from ..errors import ElectorError
 from .child import Child, describe_exit
+from .environment import IDENTITY, free_port, replica_environ
 from .output import Output
 from .plan import Plan, pod_name, template_hash
 from .watchdog import Watchdog
@@ -35,9 +35,6 @@ READY_AFTER = 1.0
 OUTPUT_DELAY = 0.5
 """Seconds to wait for the last output of a replica before its end is reported."""
 
-IDENTITY = "ELECTOR_THREAD_IDENTITY"
-"""The variable with a replica's name. Names are unique, so it also marks what a replica starts."""
-
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -47,10 +44,15 @@ class CommandError(ElectorError):
 
 @dataclass(eq=False, slots=True)
 class ReplicaProcess:
-    """One running replica. ``crashes``: how many short-lived replicas it replaces in a row."""
+    """One running replica.
+
+    port: its ``PORT``.
+    crashes: how many short-lived replicas it replaces in a row.
+    """
 
     name: str
     child: Child
+    port: int
     crashes: int = 0
     since: float = field(default_factory=now)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -167,18 +169,13 @@ class Deployment:
     def _start(self, crashes: int = 0) -> ReplicaProcess:
         """Start one more replica. Raises OSError if the command cannot be run."""
         name = pod_name(self._plan.app, self._template)
-        self._output.note(f"starting {name}")
-        environ = {
-            **os.environ,
-            "PYTHONUNBUFFERED": "1",
-            **self._elector.add_replica(name).environ,
-            "HOSTNAME": name,
-            IDENTITY: name,
-        }
+        port = free_port({replica.port for replica in self._replicas.values()})
+        self._output.note(f"starting {name} (PORT={port})")
+        sidecar = self._elector.add_replica(name)
         try:
             child = Child(
                 self._plan.command,
-                environ=environ,
+                environ=replica_environ(name, port, sidecar.environ),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 mark=f"{IDENTITY}={name}",
@@ -186,7 +183,7 @@ class Deployment:
         except OSError:
             self._elector.remove_replica(name)
             raise
-        replica = ReplicaProcess(name, child, crashes)
+        replica = ReplicaProcess(name, child, port, crashes)
         self._watchdog.watch(replica.mark, child.pid)
         self._replicas[name] = replica
         self._follow(replica)

@@ -126,9 +126,38 @@ def test_who_follows_is_told_of_everything(local: LocalElector) -> None:
     seen: list[str] = []
     local.follow(lambda entry: seen.append(entry["what"]))
     local.add_replica("pod-a")
-    local.fault("drop")
+    local.fault("mute")
+    local.clear()
     local.remove_replica("pod-a")
     assert seen == ["joined", "truth", "fault", "cleared", "gone", "truth"]
+
+
+@pytest.mark.parametrize("kind", ["kill", "drop", "reset", "lease-401"])
+def test_what_happens_once_begins_and_does_not_end(local: LocalElector, kind: str) -> None:
+    local.add_replica("pod-a")
+    entries: list[dict[str, object]] = []
+    local.follow(entries.append)
+    local.fault(kind, "pod-a")
+    assert [entry["once"] for entry in entries if entry["what"] == "fault"] == [True]
+    assert "cleared" not in [entry["what"] for entry in entries]
+    assert local.state()["faults"] == []
+
+
+def test_an_election_names_the_leader_before_it_if_that_still_runs(local: LocalElector) -> None:
+    entries: list[dict[str, object]] = []
+    local.follow(entries.append)
+    for name in ("pod-a", "pod-b", "pod-c"):
+        local.add_replica(name)
+    local.elect("pod-b")
+    local.remove_replica("pod-b")
+    local.fault("split", "pod-a")
+    elections = [entry for entry in entries if entry["what"] == "truth"]
+    assert [(one["leader"], one["outgoing"], one["isolated"]) for one in elections] == [
+        ("pod-a", None, False),
+        ("pod-b", "pod-a", False),
+        ("pod-a", None, False),
+        ("pod-c", "pod-a", True),
+    ]
 
 
 def test_the_state_counts(local: LocalElector) -> None:

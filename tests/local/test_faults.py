@@ -311,7 +311,7 @@ def test_a_hook_that_fails_says_so(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("kind", "replica", "seconds", "message"),
     [
-        ("melt", None, None, "kind: expected one of hang, .*; got 'melt'"),
+        ("melt", None, None, "kind: expected one of freeze, .*; got 'melt'"),
         ("mute", "pod-x", None, r"replica: expected a live replica \(pod-a, pod-b\), got 'pod-x'"),
         ("mute", None, 0, "seconds: expected more than 0"),
         ("mute", None, float("nan"), "seconds: expected more than 0"),

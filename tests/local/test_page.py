@@ -281,6 +281,44 @@ def test_labels_in_the_timeline_do_not_overlap(page: Page, local: LocalElector) 
             assert page.evaluate(OVERLAPS) == []
 
 
+def test_the_timeline_begins_with_what_there_is(browser: Browser) -> None:
+    with LocalElector() as local, browser.new_context() as context:
+        local.add_replica("pod-a")
+        page = context.new_page()
+        page.goto(local.ui_url)
+        expect(page.locator(".election-lane .seg")).to_have_count(1)
+        *_, oldest = page.locator(".axis text").all_text_contents()
+        seconds = re.fullmatch(r"−(\d+) s", oldest)
+        assert seconds, oldest
+        assert int(seconds[1]) <= max(10, local.state()["now"]), "the span is up to two minutes"
+
+
+def test_a_fault_and_its_effect_are_in_view_together(browser: Browser) -> None:
+    with LocalElector() as local, browser.new_context() as context:
+        for name in ("pod-a", "pod-b", "pod-c"):
+            local.add_replica(name)
+        page = context.new_page()
+        page.goto(local.ui_url)
+        expect(page.locator(lane(page, "pod-c"))).to_be_visible()
+        for width, height in ((375, 812), (1100, 900)):
+            page.set_viewport_size({"width": width, "height": height})
+            lanes = page.locator("#lanes").bounding_box()
+            isolate = page.locator("#kinds button[data-kind=split]").bounding_box()
+            assert lanes
+            assert isolate
+            assert isolate["y"] + isolate["height"] - lanes["y"] < height
+
+
+def test_a_warning_moves_no_button(page: Page, local: LocalElector) -> None:
+    for name in ("pod-a", "pod-b"):
+        local.add_replica(name)
+    expect(page.locator(lane(page, "pod-b"))).to_be_visible()
+    button = page.locator("#kinds button[data-kind=split]")
+    before = button.bounding_box()
+    page.locator("#disagreement").evaluate("element => { element.hidden = false; }")
+    assert button.bounding_box() == before
+
+
 OVERLAPS = """
 () => {
   const bad = [];

@@ -149,4 +149,4 @@ def pids(up: Up, count: int) -> dict[int, str]:
 
 def leaders(up: Up, count: int) -> list[str]:
     """The first ones that were elected, in their order."""
-    return [match[1] for match in up.matches(r"^elector-thread +\| (\S+) leads$", count)]
+    return [match[1] for match in up.matches(r"^elector-thread +\| (\S+) leads\b", count)]

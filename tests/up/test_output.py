@@ -126,7 +126,7 @@ def test_colours_on_a_terminal() -> None:
     assert len(styles) == 2, "each replica has its own"
     assert "\x1b[0m \x1b[31mred\x1b[0m\r\n" in seen, "and what it colours ends with its line"
     assert "\x1b[31m!\x1b[0m wrong" in seen
-    assert "starting app-" in seen
+    assert len(set(re.findall(r"starting app-\S+ \(PORT=(\d+)\)", seen))) == 2
 
 
 def test_no_color_is_respected() -> None:

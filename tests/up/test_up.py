@@ -4,12 +4,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from socket import gethostname
 
 import pytest
 
@@ -78,6 +78,44 @@ def test_replicas_can_read_the_lease_and_are_asked_to(options: list[str], verify
             assert (line[4], line[5]) == (verify, line[1])
             with urllib.request.urlopen(line[6]) as answer:
                 assert json.load(answer)["spec"]["holderIdentity"] == first
+
+
+def test_each_replica_has_a_port_of_its_own() -> None:
+    script = 'echo port "$PORT"; exec sleep 300'
+    with Up("-n", "5", "--", "sh", "-c", script, PORT="8080") as up:
+        ports = {int(line[1]) for line in up.matches(r"\| port (\d+)$", 5)}
+
+        assert len(ports) == 5
+        assert 8080 not in ports
+        for port in ports:
+            with socket.create_server(("127.0.0.1", port)):
+                pass  # it was free
+
+
+def test_who_leads_stands_before_what_replicas_do_about_it(run: Callable[..., str]) -> None:
+    worker = Path(__file__).parents[2] / "examples" / "worker.py"
+    with Up("-n", "2", "--", sys.executable, str(worker)) as up:
+        names = {line[1] for line in up.matches(r"^(\S+) +\| the leader is", 2)}
+        (first,) = leaders(up, 1)
+        (second,) = names - {first}
+
+        run("elect", second)
+        up.matches("gained leadership", 2)
+        up.line("lost leadership")
+        run("fault", "split", "--replica", second)
+        up.matches("gained leadership", 3)
+
+    news = [line for line in up.lines if re.search("leads|gained", line)]
+    said = [line.partition("| ")[2] for line in news]
+    gained = "gained leadership: starting the scheduler"
+    assert said == [
+        f"{first} leads",
+        gained,
+        f"{second} leads; {first} may learn of it a moment later",
+        gained,
+        f"{first} leads; {second} is isolated and does not know",
+        gained,
+    ]
 
 
 def test_an_isolated_leader_can_no_longer_read_the_lease(run: Callable[..., str]) -> None:
@@ -228,8 +266,8 @@ def test_alone_it_names_this_host_until_another_name_is_elected(
 ) -> None:
     with Up() as up:
         url = up.line(r"answers at (\S+)")[1]
-        assert leaders(up, 1) == [gethostname()]
-        assert run("elect", "pod-b") == "pod-b leads\n"
+        assert leaders(up, 1) == [socket.gethostname()]
+        assert run("elect", "pod-b") == "elector-thread elect: pod-b leads\n"
         assert leaders(up, 2)[1] == "pod-b"
         assert ask(url) == "pod-b"
         with urllib.request.urlopen(up.line(r"its Lease: (\S+)")[1]) as answer:
@@ -243,10 +281,11 @@ def test_faults_reach_the_processes(run: Callable[..., str]) -> None:
         replicas = {name: pid for pid, name in pids(up, 2).items()}
         (second,) = set(replicas) - {first}
 
-        assert run("fault", "freeze", "--replica", second) == f"freeze: {second}\n"
+        frozen = run("fault", "freeze", "--replica", second)
+        assert frozen == f"elector-thread fault: freeze, {second}\n"
         until(lambda: state_of(replicas[second], "State").startswith("T"), "it to stand still")
-        assert f"active: freeze: {second}" in run("fault", "--list")
-        assert run("fault", "--clear") == "1 fault cleared\n"
+        assert f"active: freeze, {second}" in run("fault", "--list")
+        assert run("fault", "--clear") == "elector-thread fault: 1 fault cleared\n"
         until(lambda: state_of(replicas[second], "State").startswith("S"), "it to go on")
 
         run("fault", "kill", "--replica", first)

@@ -3,7 +3,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const STRIP = 21;  // height of the lower part of a lane, which shows its faults
-const STEPS = { 30: 10, 120: 30, 600: 120 };  // seconds shown: seconds between two marks
+const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300];  // seconds between two marks on the axis
+const SHORTEST_SPAN = 10;  // seconds
 const WORDS = { leader: "leader", follower: "follower", unknown: "unknown", silent: "silent" };
 
 // The events, grouped by what they are about.
@@ -21,7 +22,7 @@ export class Timeline {
     if (what === "view" && lane) turn(lane.views, t, { state: entry.state, leader: entry.leader });
     if (what === "gone" && lane) { lane.to = t; turn(lane.views, t, null); }
     if (what === "fault") {
-      this.faults.set(entry.id, { from: t, to: null, fault: entry.fault, replica });
+      this.faults.set(entry.id, { from: t, to: entry.once ? t : null, fault: entry.fault, replica });
     }
     if (what === "cleared" && this.faults.has(entry.id)) this.faults.get(entry.id).to = t;
     if (what === "disagreement") {
@@ -42,6 +43,12 @@ export class Timeline {
     this.disagreements = this.disagreements.filter((item) => !over(item));
   }
 
+  // When the oldest of what it holds began; Infinity if it holds nothing.
+  first() {
+    const items = [...this.elections, ...this.replicas.values(), ...this.faults.values()];
+    return Math.min(...items.map((item) => item.from));
+  }
+
   leaderSince() {  // null without a leader
     const latest = this.elections.at(-1);
     return latest?.leader ? latest.from : null;
@@ -55,6 +62,21 @@ function turn(list, at, next) {
   if (next) list.push({ from: at, to: null, ...next });
 }
 
+// The parts of an item during which there was a clash, and those during which there was none.
+function split(item, clashes, now) {
+  const parts = [];
+  const end = item.to ?? now;
+  let from = item.from;
+  for (const clash of clashes) {
+    const [start, stop] = [Math.max(from, clash.from), Math.min(end, clash.to ?? now)];
+    if (stop <= start) continue;
+    if (start > from) parts.push({ from, to: start });
+    parts.push({ from: start, to: stop, clash: true });
+    from = stop;
+  }
+  return end > from ? [...parts, { from, to: end }] : parts;
+}
+
 // Draws a timeline into an element. Rows are kept from drawing to drawing.
 export class Lanes {
   constructor(element, labels) {
@@ -63,7 +85,9 @@ export class Lanes {
     this.rows = new Map();
   }
 
-  draw(timeline, now, span) {
+  // Shows the last `longest` seconds, or less if less has happened.
+  draw(timeline, now, longest) {
+    const span = Math.min(longest, Math.max(SHORTEST_SPAN, now - timeline.first()));
     const view = { now, from: now - span, span };
     const names = [...timeline.replicas].filter(([, lane]) => (lane.to ?? now) > view.from);
     const wanted = ["election", ...names.map(([name]) => `replica ${name}`), "axis"];
@@ -115,15 +139,14 @@ export class Lanes {
   replica(row, name, lane, timeline, view) {
     const pen = new Pen(row.svg, view);
     const disagreements = timeline.disagreements.filter((item) => item.replicas.includes(name));
-    for (const item of lane.views) pen.segment(item, item.state, WORDS[item.state] ?? "", `on-${item.state}`);
-    for (const item of lane.views.filter((view) => view.state === "leader")) {
-      for (const clash of disagreements) {
-        const from = Math.max(item.from, clash.from);
-        const to = Math.min(item.to ?? view.now, clash.to ?? view.now);
-        if (to > from) pen.segment({ from, to }, "conflict", "⚠ disagrees", "on-conflict");
+    for (const item of lane.views) {
+      const clashes = item.state === "leader" ? disagreements : [];
+      for (const part of split(item, clashes, view.now)) {
+        if (part.clash) pen.segment(part, "conflict", "⚠ disagrees", "on-conflict");
+        else pen.segment(part, item.state, WORDS[item.state] ?? "", `on-${item.state}`);
       }
     }
-    if (!lane.views.length) pen.text(view.from, "no reports", "on-unknown");
+    if (!lane.views.length) pen.text(lane.from, "no reports", "on-unknown", lane.to);
     pen.edge(lane.from, "born");
     if (lane.to !== null) { pen.edge(lane.to, "end"); pen.text(lane.to, "gone", "on-unknown"); }
     this.flags(pen, timeline, name);
@@ -145,12 +168,12 @@ export class Lanes {
 
   axis(row, view) {
     const pen = new Pen(row.svg, view);
-    const marks = view.span / STEPS[view.span];
-    const step = STEPS[view.span] * (pen.width / marks < 80 ? 2 : 1);  // 80 px: room for a mark
+    const step = STEPS.find((seconds) => pen.width * seconds / view.span >= 80) ?? STEPS.at(-1);  // px
     for (let back = 0; back <= view.span; back += step) {
-      const words = back === 0 ? "now" : back > 120 ? `−${back / 60} min` : `−${back} s`;
-      const anchor = back === view.span ? "start" : back === 0 ? "end" : "middle";
-      pen.add("text", { x: pen.width * (1 - back / view.span), y: 13, "text-anchor": anchor, class: "tick" }, words);
+      const words = back === 0 ? "now" : step < 60 ? `−${back} s` : `−${back / 60} min`;
+      const x = pen.width * (1 - back / view.span);
+      const anchor = back === 0 ? "end" : x < 25 ? "start" : "middle";
+      pen.add("text", { x, y: 13, "text-anchor": anchor, class: "tick" }, words);
     }
     pen.done();
   }
@@ -189,9 +212,10 @@ class Pen {
     }
   }
 
-  text(t, words, on) {
+  text(t, words, on, to = null) {
     const x = this.x(t) + 8;
-    if (this.width - x > words.length * 7) this.add("text", { x, y: this.height / 2 + 4, class: on }, words);
+    const end = to === null ? this.width : this.x(to);
+    if (end - x > words.length * 7) this.add("text", { x, y: this.height / 2 + 4, class: on }, words);
   }
 
   edge(t, kind) {

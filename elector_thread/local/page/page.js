@@ -10,6 +10,7 @@ const LOG_LINES = 200;
 
 const timeline = new Timeline();
 const labels = new Map();  // kind of fault -> its label
+const effects = new Map();  // kind of fault -> its effect
 const lanes = new Lanes($("lanes"), labels);
 const rows = new Map();   // replica -> its row in the table
 const marks = new Map();  // fault id -> its line in the list of faults
@@ -78,7 +79,7 @@ function line(entry) {
   return item;
 }
 
-function inWords({ what, replica, leader, state: says, text, fault, seconds }) {
+function inWords({ what, replica, leader, state: says, text, fault, seconds, once }) {
   const target = replica ?? "all";
   const name = labels.get(fault) ?? fault;
   switch (what) {
@@ -86,7 +87,7 @@ function inWords({ what, replica, leader, state: says, text, fault, seconds }) {
     case "joined": return [`${replica} started`];
     case "gone": return [`${replica} is gone`];
     case "view": return [says === "silent" ? `${replica} is silent` : `${replica} reports ${says}${says === "follower" ? ` (leader: ${leader})` : ""}`];
-    case "fault": return [`Fault began: ${name}, ${target}${seconds ? `, for ${seconds} s` : ""}`, "mark"];
+    case "fault": return [`${once ? "Fault" : "Fault began"}: ${name}, ${target}${seconds ? `, for ${seconds} s` : ""}`, "mark"];
     case "cleared": return [`Fault ended: ${name}, ${target}`, "mark"];
     case "disagreement": return text ? [`⚠ Disagreement: ${text}`, "bad"] : ["The disagreement is over"];
     default: return [""];
@@ -189,7 +190,7 @@ function showFaults(faults) {
   for (const fault of faults) {
     const item = marks.get(fault.id) ?? newMark(fault);
     const left = fault.remaining === null ? "until you end it" : `${Math.ceil(fault.remaining)} s left`;
-    write(item.firstChild, `${fault.label} – ${fault.replica ?? "all"} – ${left}`);
+    write(item.querySelector(".what"), `${fault.label} – ${fault.replica ?? "all"} – ${left}`);
   }
   $("no-faults").hidden = faults.length > 0;
   $("clear").hidden = faults.length === 0;
@@ -199,7 +200,11 @@ function newMark(fault) {
   const item = document.createElement("li");
   const target = fault.replica ?? "all";
   const act = () => send("clear", { kind: fault.kind, replica: fault.replica });
-  item.append(document.createElement("span"), button("End", `End ${fault.label}, ${target}`, act));
+  const [text, what, effect] = ["div", "span", "small"].map((tag) => document.createElement(tag));
+  what.className = "what";
+  effect.textContent = effects.get(fault.kind);
+  text.append(what, effect);
+  item.append(text, button("End", `End ${fault.label}, ${target}`, act));
   $("faults").append(item);
   marks.set(fault.id, item);
   return item;
@@ -211,6 +216,7 @@ function offer(kinds) {
   const groups = new Map();
   for (const kind of kinds) {
     labels.set(kind.kind, kind.label);
+    effects.set(kind.kind, kind.effect);
     if (!groups.has(kind.group)) groups.set(kind.group, newGroup(kind.group));
     const made = document.createElement("button");
     made.type = "button";
@@ -226,6 +232,7 @@ function offer(kinds) {
 
 function newGroup(name) {
   const group = document.createElement("section");
+  group.dataset.group = name;
   const title = document.createElement("h3");
   title.textContent = name;
   group.append(title);
@@ -265,7 +272,7 @@ $("clear").addEventListener("click", () => send("clear", {}));
 // --- time ---------------------------------------------------------------------------
 
 function draw() {
-  if (clock === null || document.hidden) return;
+  if (clock === null || document.hidden || $("connection").dataset.state === "lost") return;
   const now = clock + performance.now() / 1000;
   timeline.forget(now - LONGEST_SPAN);
   const span = Number(document.querySelector("input[name=span]:checked").value);
