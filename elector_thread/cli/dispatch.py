@@ -62,9 +62,10 @@ def _check_command_name(arguments: Sequence[str]) -> None:
 def _run_command(options: Namespace, program: list[str]) -> int:
     match options.command:
         case "status":
+            from .app import app_url
             from .status import status
 
-            return status(as_json=options.json)
+            return status(as_json=options.json, app=app_url(options.app))
         case "is-leader":
             from .status import is_leader
 
@@ -74,9 +75,10 @@ def _run_command(options: Namespace, program: list[str]) -> int:
 
             return watch(as_json=options.json)
         case "doctor":
+            from .app import app_url
             from .doctor import doctor
 
-            return doctor(as_json=options.json)
+            return doctor(as_json=options.json, app=app_url(options.app))
         case "run":
             return _run(options, program)
         case local:

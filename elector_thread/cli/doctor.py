@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from ..settings import Settings
+from .checks_app import check_app
 from .checks_environment import check_identity, check_proxies, check_variables, check_workers
 from .checks_lease import check_lease
 from .checks_settings import IDENTITY, SCOPE, VERIFY, Usable, check_settings
@@ -21,9 +22,9 @@ from .terminal import print_line
 __all__ = ["doctor"]
 
 
-def doctor(*, as_json: bool) -> int:
+def doctor(*, as_json: bool, app: str | None) -> int:
     """Run all checks and print the findings; 0 if there are no problems, else 1."""
-    findings = list(_examine(os.environ))
+    findings = [*_examine(os.environ), *check_app(app)]
     ok = all(finding.level != PROBLEM for finding in findings)
     if as_json:
         print_line(json.dumps({"ok": ok, "findings": [asdict(each) for each in findings]}))

@@ -126,6 +126,7 @@ def _add_queries(commands: Commands[_Parser]) -> None:
     status.add_argument(
         "--json", action="store_true", help="print one JSON object: Status.as_dict()"
     )
+    _accept_app(status, "show what the running application says, with its past leaderships")
     is_leader = _add(
         commands,
         "is-leader",
@@ -152,6 +153,15 @@ def _add_queries(commands: Commands[_Parser]) -> None:
         "exit code: 0 no problems, 1 problems were found",
     )
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    _accept_app(doctor, "also check the running application, with its tasks and leaderships")
+
+
+def _accept_app(parser: _Parser, purpose: str) -> None:
+    parser.add_argument(
+        "--app",
+        metavar="URL",
+        help=f"{purpose}: the address of its health view (ELECTOR_THREAD_APP_URL)",
+    )
 
 
 def _add_run(commands: Commands[_Parser]) -> None:

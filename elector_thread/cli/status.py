@@ -6,6 +6,7 @@ from .. import Elector, ElectorUnavailableError, State, Status
 from .._dispatch.log import without_log
 from ..integrations._text import describe
 from ..settings import resolve
+from .app import ask_app
 from .terminal import print_error, print_line
 
 __all__ = ["is_leader", "status", "why_not_leader"]
@@ -18,8 +19,14 @@ NO_ANSWER = 2
 NO_RESULT = "the elector has no election result yet, which is normal shortly after a pod starts"
 
 
-def status(*, as_json: bool) -> int:
-    """Show the answer to one GET, and what the Lease says; 0 if GET was answered, else 2."""
+def status(*, as_json: bool, app: str | None) -> int:
+    """Show the answer to one GET, and what the Lease says; 0 if GET was answered, else 2.
+
+    app: show what the application with this health view says of itself instead.
+    """
+    if app is not None:
+        print_line(ask_app(app, verbose=not as_json))
+        return 0
     found, problem = _ask()
     print_line(describe(found, as_json=as_json))
     if found.state is State.UNKNOWN:

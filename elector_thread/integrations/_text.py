@@ -1,12 +1,13 @@
-"""A status as text or JSON, for the commands of frameworks and ``elector-thread``."""
+"""A status as text or JSON, for commands, health endpoints and ``elector-thread``."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
-from .._state.model import Status, Verification
+from .._state.model import PastLeadership, Status, Verification
 
-__all__ = ["describe", "fields"]
+__all__ = ["describe", "describe_at_length", "describe_leadership", "fields"]
 
 
 def describe(status: Status, *, as_json: bool = False) -> str:
@@ -14,6 +15,22 @@ def describe(status: Status, *, as_json: bool = False) -> str:
     if as_json:
         return json.dumps(status.as_dict())
     return "\n".join(f"{name + ':':<9} {value}" for name, value in fields(status).items())
+
+
+def describe_at_length(status: Status) -> str:
+    """The lines of `describe`, and one for each leadership that is remembered."""
+    lines = [describe(status), f"alive:    {'yes' if status.alive else 'no'}"]
+    lines += [f"history:  {describe_leadership(one)}" for one in status.history]
+    return "\n".join(lines)
+
+
+def describe_leadership(past: PastLeadership) -> str:
+    """When a leadership began, how long it lasted, and why it ended."""
+    began = datetime.fromtimestamp(past.began, UTC)
+    lasted = "so far" if past.reason is None else past.reason
+    return (
+        f"leadership {past.number} from {began:%Y-%m-%d %H:%M:%SZ}, {past.seconds:.0f} s, {lasted}"
+    )
 
 
 def fields(status: Status) -> dict[str, str]:

@@ -24,11 +24,11 @@ from ..settings import Options, resolve
 from ._process import is_preloading_master, is_server_worker, loaders
 from ._settings import check_options, read_options
 from ._text import describe
-from .health import HEADERS, report
+from .health import report
 
 with needed(by=__name__, what="Flask", extra="flask"):
     import click
-    from flask import Flask, Response, current_app, has_app_context
+    from flask import Flask, Response, current_app, has_app_context, request
     from flask.cli import AppGroup, run_command
     from flask.helpers import get_debug_flag
     from werkzeug.serving import is_running_from_reloader
@@ -138,8 +138,8 @@ class FlaskElector:
 
     def health(self) -> Response:
         """A view with the status: ``app.add_url_rule("/elector", view_func=elector.health)``."""
-        code, body = report(self.status())
-        return Response(body, code, HEADERS)
+        code, headers, body = report(self.status(), request.query_string.decode("latin-1"))
+        return Response(body, code, headers)
 
     def _add(self, method: str, callback: Callback) -> Callback:
         adapt(callback, method)  # a TypeError should point here, not to init_app

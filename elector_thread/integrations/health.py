@@ -1,6 +1,6 @@
 """Health endpoints: the elector's status as JSON, as a plain WSGI or ASGI application.
 
-The answer is 200, or 503 when the library's own threads are dead or stuck (`Status.alive`).
+With ``?verbose`` the answer is text for people, at length. The answer is 200, or 503 when the library's own threads are dead or stuck (`Status.alive`).
 A restart of the process fixes that, so the endpoint suits liveness probes. The answer does not
 depend on who the leader is or on whether the elector can be reached, so that it suits
 readiness probes as well: followers serve requests, too.
@@ -14,15 +14,14 @@ import json
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 from .._state.model import Status
 from ..default import default_elector
 from ._lifespan import Message, Receive, Send
+from ._text import describe_at_length
 
-__all__ = ["HEADERS", "asgi", "report", "wsgi"]
-
-HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-"""The headers of every health answer."""
+__all__ = ["asgi", "report", "wsgi"]
 
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
@@ -37,10 +36,14 @@ class HasStatus(Protocol):
         """One consistent view of everything."""
 
 
-def report(status: Status) -> tuple[HTTPStatus, bytes]:
-    """The answer to a probe: its code and its JSON body."""
+def report(status: Status, query: str) -> tuple[HTTPStatus, dict[str, str], bytes]:
+    """The answer to a probe with this query string: its code, headers and body."""
     code = HTTPStatus.OK if status.alive else HTTPStatus.SERVICE_UNAVAILABLE
-    return code, json.dumps(status.as_dict()).encode()
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    if "verbose" in parse_qs(query, keep_blank_values=True):
+        headers["Content-Type"] = "text/plain; charset=utf-8"
+        return code, headers, f"{describe_at_length(status)}\n".encode()
+    return code, headers, json.dumps(status.as_dict()).encode()
 
 
 def wsgi(elector: HasStatus | None = None) -> WsgiApp:
@@ -49,10 +52,11 @@ def wsgi(elector: HasStatus | None = None) -> WsgiApp:
     elector: default the process-wide one, which the first request starts.
     """
 
-    def application(_: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        code, body = report((elector or default_elector()).status())
-        headers = [*HEADERS.items(), ("Content-Length", str(len(body)))]
-        start_response(f"{code.value} {code.phrase}", headers)
+    def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        status = (elector or default_elector()).status()
+        code, headers, body = report(status, environ.get("QUERY_STRING", ""))
+        headers["Content-Length"] = str(len(body))
+        start_response(f"{code.value} {code.phrase}", list(headers.items()))
         return [body]
 
     return application
@@ -67,9 +71,10 @@ class _Asgi:
     async def __call__(self, scope: Message, _: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"the health endpoint supports only http, got {scope['type']}")
-        code, body = report((self._elector or default_elector()).status())
-        headers = [*HEADERS.items(), ("Content-Length", str(len(body)))]
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+        status = (self._elector or default_elector()).status()
+        code, headers, body = report(status, scope.get("query_string", b"").decode("latin-1"))
+        headers["Content-Length"] = str(len(body))
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": code.value, "headers": raw})
         await send({"type": "http.response.body", "body": body})
 

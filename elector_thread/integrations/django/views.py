@@ -5,12 +5,13 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 
 from ...default import default_elector
-from ..health import HEADERS, report
+from ..health import report
 
 __all__ = ["health"]
 
 
-def health(_: HttpRequest) -> HttpResponse:
+def health(request: HttpRequest) -> HttpResponse:
     """The process-wide elector's status as JSON: see `elector_thread.integrations.health`."""
-    code, body = report(default_elector().status())
-    return HttpResponse(body, status=code, headers=HEADERS)
+    query = request.META.get("QUERY_STRING", "")
+    code, headers, body = report(default_elector().status(), query)
+    return HttpResponse(body, status=code, headers=headers)

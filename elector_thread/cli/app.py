@@ -1,0 +1,68 @@
+"""What the application itself says: its health view, which a command can ask.
+
+A command is a process of its own. The tasks and the past leaderships of the application are
+known to the application alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import requests
+
+from ..errors import ElectorUnavailableError
+from .terminal import UsageError
+
+__all__ = ["APP_URL", "app_url", "ask_app", "ask_app_for_json"]
+
+APP_URL = "ELECTOR_THREAD_APP_URL"
+TIMEOUT = 0.8
+"""Seconds: the commands answer in under a second."""
+
+
+def app_url(option: str | None) -> str | None:
+    """The address of the health view: the option, or the variable. UsageError for a bad one."""
+    url = option or os.environ.get(APP_URL) or None
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise UsageError(f"--app: expected the URL of the health view, got {url!r}")
+    return url
+
+
+def ask_app(url: str, *, verbose: bool) -> str:
+    """The text or the JSON of the health view. Raises `ElectorUnavailableError` without one."""
+    with requests.Session() as session:
+        session.trust_env = False  # no proxies, no netrc
+        try:
+            response = session.get(
+                url,
+                params={"verbose": ""} if verbose else None,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            kind = type(error).__name__
+            raise ElectorUnavailableError(f"no answer from the application: {kind}") from None
+    expected = "text/plain" if verbose else "application/json"
+    found = response.headers.get("Content-Type", "no content type")
+    if response.status_code not in (200, 503) or not found.startswith(expected):
+        raise ElectorUnavailableError(
+            f"expected the health view of elector-thread, found HTTP {response.status_code} "
+            f"with {found}"
+        )
+    return response.text.rstrip("\n")
+
+
+def ask_app_for_json(url: str) -> dict[str, Any]:
+    """See `ask_app`; the JSON object."""
+    text = ask_app(url, verbose=False)
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "alive" not in found:
+        raise ElectorUnavailableError(
+            "expected the health view of elector-thread, found other JSON"
+        )
+    return found
