@@ -1,9 +1,10 @@
 """Health endpoints: the elector's status as JSON, as a plain WSGI or ASGI application.
 
-With ``?verbose`` the answer is text for people, at length. The answer is 200, or 503 when the library's own threads are dead or stuck (`Status.alive`).
+The answer is 200, or 503 when the library's own threads are dead or stuck (`Status.alive`).
 A restart of the process fixes that, so the endpoint suits liveness probes. The answer does not
 depend on who the leader is or on whether the elector can be reached, so that it suits
-readiness probes as well: followers serve requests, too.
+readiness probes as well: followers serve requests, too. With ``?verbose`` the answer is text
+for people, which also lists the past leaderships.
 
 Django and Flask have views of their own, in their adapters.
 """
