@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from math import inf
 from typing import (
@@ -13,7 +12,6 @@ from typing import (
     Any,
     Final,
     Literal,
-    NamedTuple,
     Never,
     ParamSpec,
     Protocol,
@@ -24,47 +22,20 @@ from typing import (
 )
 
 from ._dispatch.callbacks import is_async, is_generator, name_of
-from ._runtime import forks
-from ._state.clock import now
-from ._state.health import observers
-from ._state.model import State
-from ._state.occurrences import GuardedCall
+from ._guarded import JOBS, Check, Job
 from .errors import NotLeaderError
 
-__all__ = ["JOBS", "SKIPPED", "Guard", "Skipped"]
+__all__ = ["SKIPPED", "Guard", "Skipped"]
 
 WhenUnknown: TypeAlias = Literal["skip", "run"]
-Outcome: TypeAlias = Literal["run", "skipped", "unknown"]
-
-JOBS: dict[str, float] = {}
-"""The interval of each guarded function that has one, by its name. Filled at decoration."""
-
 if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look at these
+    from ._guarded import ElectorLike
+
     P = ParamSpec("P")
     R = TypeVar("R")
     Substitute = TypeVar("Substitute")
     Substitute_co = TypeVar("Substitute_co", covariant=True)
     Function = TypeVar("Function", bound=Callable[..., Any])
-
-    class ElectorLike(Protocol):
-        """What the guard needs of an `Elector`."""
-
-        @property
-        def is_leader(self) -> bool:
-            """Whether this process is the leader right now."""
-
-        def may_wait_for_first_answer(self, timeout: float) -> bool:
-            """Whether the leader is unknown only because the elector was started just now."""
-
-        def wait_for_first_answer(self, timeout: float) -> None:
-            """Wait until the leader is known, unless an earlier wait timed out."""
-
-        @property
-        def state(self) -> State:
-            """LEADER, FOLLOWER or UNKNOWN, right now."""
-
-        def record(self, event: GuardedCall) -> None:
-            """Log the call if need be, and pass it to observers."""
 
     class RaisingDecorator(Protocol):
         """A decorator that raises on a non-leader: the function keeps its type."""
@@ -237,46 +208,10 @@ class Guard:
             _guard,
             otherwise=otherwise,
             raises=raises,
-            check=_Check(elector or self._elector, wait, when_unknown == "run"),
+            check=Check(elector or self._elector, wait, when_unknown == "run"),
             interval=interval,
         )
         return guarded if fn is None else guarded(fn)
-
-
-class _Check(NamedTuple):
-    """Whether a call may run. elector: the one to ask, or a function that returns it."""
-
-    elector: ElectorLike | Callable[[], ElectorLike]
-    wait: float
-    runs_when_unknown: bool
-
-    def ask(self) -> ElectorLike:
-        return self.elector() if callable(self.elector) else self.elector
-
-    def outcome(self, elector: ElectorLike) -> Outcome:
-        """Ask, having waited for the first answer if need be."""
-        if self.should_wait(elector):
-            elector.wait_for_first_answer(self.wait)
-        return self._outcome_now(elector)
-
-    async def outcome_async(self, elector: ElectorLike) -> Outcome:
-        """See `outcome`; does not block the event loop."""
-        if self.should_wait(elector):
-            import asyncio  # slow to import, and only async code needs it
-
-            await asyncio.to_thread(elector.wait_for_first_answer, self.wait)
-        return self._outcome_now(elector)
-
-    def should_wait(self, elector: ElectorLike) -> bool:
-        forks.notice()  # `is_leader` alone does not
-        return not elector.is_leader and elector.may_wait_for_first_answer(self.wait)
-
-    def _outcome_now(self, elector: ElectorLike) -> Outcome:
-        if elector.is_leader:
-            return "run"
-        if elector.state is not State.UNKNOWN:
-            return "skipped"
-        return "run" if self.runs_when_unknown else "unknown"
 
 
 def _guard(
@@ -284,12 +219,12 @@ def _guard(
     *,
     otherwise: object,
     raises: bool,
-    check: _Check,
+    check: Check,
     interval: float | None,
 ) -> Callable[..., Any]:
     _check_guardable(fn)
     substitute = _substitute(fn, otherwise, raises)
-    job = _Job(f"{fn.__module__}.{name_of(fn)}", interval)
+    job = Job(f"{fn.__module__}.{name_of(fn)}", interval)
     if interval is not None:
         JOBS[job.name] = interval
 
@@ -319,40 +254,6 @@ def _guard(
         return substitute(*args, **kwargs)
 
     return guarded
-
-
-class _Job(NamedTuple):
-    """A guarded function, for the log and for observers."""
-
-    name: str
-    interval: float | None
-
-    def was_skipped(self, elector: ElectorLike, outcome: Outcome) -> None:
-        if observers or outcome == "unknown":  # which is logged
-            elector.record(GuardedCall(self.name, outcome, 0.0, self.interval))
-
-    def running(self, elector: ElectorLike) -> AbstractContextManager[object]:
-        """Around a call; records it if anything observes."""
-        return _Recorded(self, elector) if observers else _NOT_RECORDED
-
-
-class _Recorded:
-    """Records a call that runs."""
-
-    def __init__(self, job: _Job, elector: ElectorLike) -> None:
-        self._job = job
-        self._elector = elector
-
-    def __enter__(self) -> None:
-        self._began = now()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        name, interval = self._job
-        outcome = "run" if kind is None else "error"
-        self._elector.record(GuardedCall(name, outcome, now() - self._began, interval))
-
-
-_NOT_RECORDED = nullcontext()
 
 
 def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Callable[..., Any]:

@@ -23,9 +23,9 @@ from elector_thread import (
     default_elector,
     only_on_leader,
 )
+from elector_thread._guarded import JOBS
 from elector_thread._state.clock import now
 from elector_thread._state.occurrences import Event, GuardedCall
-from elector_thread.guard import JOBS
 from elector_thread.instrumentation import add_observer, remove_observer
 from elector_thread.testing import FakeElector, own_default_elector
 
@@ -453,7 +453,7 @@ def test_a_script_that_never_hears_of_a_leader_names_the_function_it_skipped() -
     skipped = [line for line in ended.err.splitlines() if "was skipped" in line]
     assert skipped == [
         "WARNING __main__.send_report was skipped: the leader is not known "
-        "(no answer from the elector at http://127.0.0.1:9/)"
+        "(elector at http://127.0.0.1:9/)"
     ]
 
 

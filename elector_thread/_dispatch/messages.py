@@ -129,7 +129,7 @@ MESSAGES = {
     ),
     "guarded_call_unknown": Message(
         logging.WARNING,
-        "%s was skipped: the leader is not known (no answer from the elector at %s)",
+        "%s was skipped: the leader is not known (elector at %s)",
         "A function behind only_on_leader was called while nothing is known about the leader. "
         "Logged once in five minutes for each function.",
         "If every replica logs it, the job ran nowhere: see the warning about the sidecar. For a "
