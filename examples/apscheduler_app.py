@@ -33,7 +33,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with elector:
         scheduler.start()
-        ended.wait()
+        while not ended.wait(timeout=1):  # a signal just before a wait does not interrupt it
+            pass
     scheduler.shutdown()
     return 0
 

@@ -43,7 +43,8 @@ def main() -> int:
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with elector:
-        ended.wait()
+        while not ended.wait(timeout=1):  # a signal just before a wait does not interrupt it
+            pass
     return 0
 
 

@@ -25,7 +25,7 @@ from .model import (
     Stopped,
 )
 
-__all__ = ["advance", "deadline", "leader_at", "state_at", "unknowing"]
+__all__ = ["advance", "deadline", "is_known", "leader_at", "state_at", "unknowing"]
 
 
 def advance(snapshot: Snapshot, given: Input) -> tuple[Snapshot, tuple[Change, ...]]:
@@ -63,6 +63,11 @@ def state_at(snapshot: Snapshot, now: float) -> State:
 def leader_at(snapshot: Snapshot, now: float) -> str | None:
     """The leader's name if it is known at ``now``, else None."""
     return snapshot.leader if now < snapshot.known_until else None
+
+
+def is_known(snapshot: Snapshot, now: float) -> bool:
+    """Whether it is known at ``now`` who is the leader."""
+    return now < snapshot.known_until
 
 
 def deadline(snapshot: Snapshot) -> float:

@@ -30,7 +30,7 @@ from .model import (
     Tick,
 )
 from .occurrences import ContactLost, Event, LeaderConfirmed, LeadershipGained, LeadershipLost
-from .rules import advance, unknowing
+from .rules import advance, is_known, unknowing
 
 __all__ = ["Store"]
 
@@ -204,7 +204,7 @@ class Store:
         for change in changes:
             if isinstance(change, LeaderChange):
                 self._keep(change)
-        if changes or _is_known(before, given.now) != _is_known(after, given.now):
+        if changes or is_known(before, given.now) != is_known(after, given.now):
             self.wake()
         if after.confirmed_at > before.confirmed_at and after.named is not None:
             happened.append(LeaderConfirmed(after.named, after.confirmed_at))
@@ -242,7 +242,3 @@ class Store:
 def _set_all(flags: dict[Flag, None]) -> None:
     for flag in list(flags):
         flag.set()
-
-
-def _is_known(snapshot: Snapshot, instant: float) -> bool:
-    return instant < snapshot.known_until
