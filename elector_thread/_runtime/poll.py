@@ -76,9 +76,11 @@ class Poll:
     def _round(self) -> None:
         """Do what is due."""
         requests = self._take_requests()
-        self._verify(at_once=False)  # an event may have named us: do not make it wait for a GET
+        asks = bool(requests) or now() >= self._next_get()
+        if self._store.news or not asks:  # an event may have named us: it must not wait for a GET
+            self._verify(at_once=False)
         failure: ExchangeFailed | None = None
-        if requests or now() >= self._next_get():
+        if asks:
             self._asked_at = now()
             self._store.news = False
             self._health.poll_due = self._asked_at + 4 * self._settings.request_timeout
