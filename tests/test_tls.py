@@ -16,9 +16,9 @@ from elector_thread import Elector, ElectorUnavailableError
 from elector_thread._sidecar.calls import SidecarClient
 from elector_thread._sidecar.events import READ_SIZE
 from elector_thread._sidecar.failures import ExchangeFailed
-from elector_thread._state.clock import now
 from elector_thread.settings import resolve
 
+from .polling import until
 from .scripted import (
     PATIENCE,
     SSE_HEAD,
@@ -58,6 +58,7 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_stream_and_get_and_a_prompt_stop(tls_server: ScriptedServer) -> None:
     elector = Elector(get_url=tls_server.get_url, sse_url=tls_server.sse_url, identity="pod-a")
     with elector:
+        workers = elector._runtime.workers
         tls_server.wait_streams()
         began, ended = threading.Event(), threading.Event()
         elector.on_elected(began.set)
@@ -65,9 +66,8 @@ def test_stream_and_get_and_a_prompt_stop(tls_server: ScriptedServer) -> None:
         assert began.wait(PATIENCE)
         tls_server.push("pod-b")
         assert ended.wait(PATIENCE)
-        began = now()
         assert elector.stop()
-        assert now() - began < 1.0
+        until(lambda: not any(worker.thread.is_alive() for worker in workers))
 
 
 @pytest.mark.usefixtures("trusted")
@@ -93,14 +93,14 @@ def test_an_unknown_authority_is_refused(tls_server: ScriptedServer) -> None:
 def test_stop_is_prompt_during_the_handshake() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
-        elector = Elector(get_url=url, sse_url=url, request_timeout=20.0, grace_period=60.0)
+        elector = Elector(get_url=url, sse_url=url, request_timeout=40.0, grace_period=60.0)
         elector.start()
+        workers = elector._runtime.workers
         with listener.accept()[0] as one, listener.accept()[0] as other:
             assert one.recv(1), "the client's hello"
             assert other.recv(1)
-            began = now()
             assert elector.stop()
-            assert now() - began < 1.0
+            until(lambda: not any(worker.thread.is_alive() for worker in workers))
 
 
 @pytest.mark.usefixtures("trusted")

@@ -139,9 +139,7 @@ def test_ends_the_command_when_contact_is_lost(spawn: Spawn) -> None:
         elector.elect(US)
         run = spawn("run", "--", "sh", "-c", WORK, env={**elector.environ, **quick})
         pid = pid_in(run.expect("up "))
-    lost = time.monotonic()
     run.expect("got TERM")
-    assert time.monotonic() - lost < 3
     run.expect("; waiting for leadership")
     assert not is_alive(pid)
 
@@ -213,7 +211,7 @@ def test_suspending_it_while_it_waits_does_no_harm(local: LocalElector, spawn: S
 def test_a_command_suspended_past_the_end_of_leadership_runs_no_further_step(
     local: LocalElector, spawn: Spawn, tmp_path: Path
 ) -> None:
-    quick = {"ELECTOR_THREAD_REQUEST_TIMEOUT": "0.3", "ELECTOR_THREAD_GRACE_PERIOD": "0.6"}
+    quick = {"ELECTOR_THREAD_REQUEST_TIMEOUT": "1", "ELECTOR_THREAD_GRACE_PERIOD": "1.5"}
     steps = tmp_path / "steps"
     local.elect(US)
     run = spawn("run", "--grace", "20", "--", *STEPPER, str(steps), env=quick)
@@ -224,7 +222,7 @@ def test_a_command_suspended_past_the_end_of_leadership_runs_no_further_step(
     asleep = time.monotonic()
     taken = steps.read_bytes()
     local.elect(OTHER)
-    until(lambda: time.monotonic() - asleep > 0.8, "the leadership to run out")
+    until(lambda: time.monotonic() - asleep > 1.6, "the leadership to run out")
     run.send(signal.SIGCONT)
     run.expect("; waiting for leadership")
     assert steps.read_bytes() == taken

@@ -100,7 +100,7 @@ def ended() -> Iterator[dict[str, Ended]]:
                     assert process.stdout.read(1) == "."
                     process.send_signal(signal.SIGINT)
             for name, process in running.items():
-                out, err = process.communicate(timeout=30)
+                out, err = process.communicate(timeout=50)
                 seen[name] = Ended(process.returncode, out, err, 0.0)
         finally:
             for process in running.values():
