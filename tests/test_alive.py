@@ -70,8 +70,8 @@ def test_an_elector_that_is_told_to_stop_is_alive_while_it_ends(
 
 
 def test_an_elector_that_nobody_answers_is_alive(make_elector: MakeElector) -> None:
-    elector = make_elector(**HASTY).start()
-    assert not elector.wait_until_known(timeout=0.7)  # well beyond the grace period
+    elector = make_elector(**{**HASTY, "grace_period": 1.0}).start()
+    assert not elector.wait_until_known(timeout=1.5)  # well beyond the grace period
     status = elector.status()
     assert status.alive
     assert status.counts.failures > 0

@@ -83,13 +83,18 @@ def worker(server: ScriptedServer, lock: Path) -> Iterator[Worker]:
 
 
 def test_one_process_leads_and_when_it_is_killed_another_does(
-    worker: Worker, server: ScriptedServer, make_elector: MakeElector, lock: Path
+    worker: Worker,
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    lock: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(podlock, "RETRY", 0.05)
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_known(PATIENCE)
     status = elector.status()
     assert (status.state, status.leader, status.holds_lock) == (State.FOLLOWER, "pod-a", False)
-    assert not elector.wait_until_leader(1.5), "another process holds the lock"
+    assert not elector.wait_until_leader(0.3), "another process holds the lock"
     worker.kill()
     assert elector.wait_until_leader(PATIENCE)
     assert elector.status().holds_lock is True
@@ -341,8 +346,9 @@ def test_the_default_place_is_private_to_the_user_and_the_pod(
 
 
 def test_a_fork_neither_shares_nor_drops_the_lock(
-    server: ScriptedServer, make_elector: MakeElector, lock: Path
+    server: ScriptedServer, make_elector: MakeElector, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(podlock, "RETRY", 0.05)
     server.leader = "pod-a"
     elector = make_elector(scope="process", lock_path=lock).start()
     assert elector.wait_until_leader(PATIENCE)
@@ -350,7 +356,7 @@ def test_a_fork_neither_shares_nor_drops_the_lock(
     if child == 0:  # reads, starts, does not get the lock
         try:
             elector.wait_until_known(PATIENCE)
-            got_it = elector.wait_until_leader(1.2)
+            got_it = elector.wait_until_leader(0.3)
             elector.stop()
             os._exit(3 if got_it else 0)
         finally:

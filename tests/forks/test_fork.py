@@ -384,7 +384,7 @@ class TestForksAtABadMoment:
         self, make_elector: MakeElector, server: ScriptedServer, raises: bool
     ) -> None:
         """The child returns from the callback: no other one is called there, and it ends."""
-        forked, demoted = threading.Event(), threading.Event()
+        announced, demoted = threading.Event(), threading.Event()
         reader, writer = os.pipe()
         pids: list[int] = []
         server.leader = "pod-a"
@@ -398,13 +398,12 @@ class TestForksAtABadMoment:
                     raise SystemExit
                 return
             pids.append(pid)
-            forked.set()
 
         elector.on_elected(fork)
-        elector.on_elected(lambda: os.write(writer, b"e"))
+        elector.on_elected(lambda: (os.write(writer, b"e"), announced.set()))
         elector.on_demoted(lambda: (os.write(writer, b"d"), demoted.set()))
         elector.start()
-        assert forked.wait(PATIENCE)
+        assert announced.wait(PATIENCE)
         server.elect("pod-b")
         assert demoted.wait(PATIENCE)
         assert reap(pids[0]) == 0
@@ -459,7 +458,7 @@ class TestForksWithoutPythonsHooks:
                 str(tmp_path_factory.mktemp("pod") / "pod.lock"),
             ]
             script = [sys.executable, "-m", "tests.forks.c_forks", *urls]
-            ended = subprocess.run(script, capture_output=True, text=True, timeout=20)
+            ended = subprocess.run(script, capture_output=True, text=True, timeout=50)
             assert (ended.returncode, ended.stderr) == (0, "")
             yield json.loads(ended.stdout)
 

@@ -58,7 +58,7 @@ def test_runserver_serves_in_the_autoreloaders_child_alone(
 
         local.elect("pod-a")
         replica.wait_line("leadership 2 begins")
-        touch_until(touched, lambda: replica.wait_line("leadership 1 begins", count=2, within=4))
+        touch_until(touched, lambda: replica.wait_line("leadership 1 begins", count=2, within=8))
         assert replica.get()[1]["pid"] != before
         wait_streams(local, 1)
     wait_streams(local, 0)

@@ -63,7 +63,7 @@ def test_flask_elector_status_asks_once(server: ScriptedServer) -> None:
         timeout=PATIENCE,
     )
     assert done.stdout == "state:    follower\nleader:   pod-b\nidentity: pod-a\n", done.stderr
-    assert (server.stream_requests, server.gets) == (0, 1)
+    assert (server.stream_requests, len(server.heads)) == (0, 1)
 
 
 # --- in this process -------------------------------------------------------------------

@@ -134,7 +134,7 @@ def test_refuse_ends_all_and_takes_nobody(pair: Pair) -> None:
 
 def test_restart_is_refused_then_empty_then_a_name(pair: Pair) -> None:
     local, a, _ = pair
-    local.fault("restart", "pod-a", seconds=0.6)
+    local.fault("restart", "pod-a", seconds=1.2)
     seen: list[object] = []
 
     def look() -> bool:
@@ -149,7 +149,7 @@ def test_restart_is_refused_then_empty_then_a_name(pair: Pair) -> None:
 
 def test_who_connects_to_a_restarting_sidecar_hears_the_name(pair: Pair) -> None:
     local, a, _ = pair
-    local.fault("restart", "pod-a", seconds=0.6)
+    local.fault("restart", "pod-a", seconds=1.2)
     until(lambda: not refused(a.port), "the second half")
     with stream(a.port) as wire:
         assert wire.event() == {}
@@ -164,8 +164,8 @@ def test_everywhere_means_the_plain_sidecar_too(pair: Pair) -> None:
 
 def test_a_fault_ends_by_itself(pair: Pair) -> None:
     local, a, _ = pair
-    fault = local.fault("empty", "pod-a", seconds=0.3)
-    assert fault["seconds"] == 0.3
+    fault = local.fault("empty", "pod-a", seconds=1.0)
+    assert fault["seconds"] == 1.0
     assert get(a.port)[2] == b"{}"
     until(lambda: local.state()["faults"] == [], "the fault's end")
     assert leader_at(a.port) == "pod-a"
@@ -224,7 +224,7 @@ def test_freeze_stops_a_process_until_it_is_over(
     pair: Pair, processes: list[tuple[str, str]]
 ) -> None:
     local = pair[0]
-    local.fault("freeze", "pod-b", seconds=0.2)
+    local.fault("freeze", "pod-b", seconds=1.0)
     assert local.state()["replicas"][1]["frozen"]
     until(lambda: ("thaw", "pod-b") in processes, "the thaw")
     assert processes == [("freeze", "pod-b"), ("thaw", "pod-b")]
