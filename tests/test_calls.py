@@ -239,10 +239,10 @@ def test_cancel_wakes_a_wait_for_headers_and_refuses_what_follows(
         failed.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    assert asked.wait(5)
+    assert asked.wait(PATIENCE)
     assert not client.cancelled
     client.cancel()
-    assert failed.wait(5), "still blocked"
+    assert failed.wait(PATIENCE), "still blocked"
     assert client.cancelled
     with pytest.raises(ExchangeFailed, match="stopped"):
         getattr(client, exchange)()

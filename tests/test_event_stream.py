@@ -15,6 +15,7 @@ from elector_thread.settings import resolve
 from .handlers import floods, hangs, says
 from .scripted import (
     CHUNKED_SSE_HEAD,
+    PATIENCE,
     SSE_HEAD,
     Connection,
     Handler,
@@ -88,7 +89,7 @@ def test_an_event_is_delivered_while_the_stream_stays_open(
     def handler(connection: Connection) -> None:
         for name in ("pod-a", "pod-b"):
             connection.send((head if name == "pod-a" else b"") + frame(event(name)))
-            assert delivered.wait(5), "the event was withheld"
+            assert delivered.wait(PATIENCE), "the event was withheld"
             delivered.clear()
         connection.shut()
 
@@ -156,7 +157,7 @@ def test_what_follows_an_event_does_not_delay_it(
 
     def handler(connection: Connection) -> None:
         connection.send(CHUNKED_SSE_HEAD + chunk(event("pod-a")) + rest)
-        assert delivered.wait(5), "the event was withheld"
+        assert delivered.wait(PATIENCE), "the event was withheld"
         connection.shut()
 
     server.on_stream = handler
@@ -238,9 +239,9 @@ def test_cancel_wakes_a_blocked_stream(
         ended.set()
 
     threading.Thread(target=read, daemon=True).start()
-    assert reading.wait(5)
+    assert reading.wait(PATIENCE)
     client.cancel()
-    assert ended.wait(5)
+    assert ended.wait(PATIENCE)
 
 
 def test_cancel_leaves_unread_what_has_come_in(
@@ -257,7 +258,7 @@ def test_cancel_leaves_unread_what_has_come_in(
     server.on_stream = flood
     got: list[str] = []
     with client.open_stream() as stream:
-        assert sent.wait(5)
+        assert sent.wait(PATIENCE)
         client.cancel()
         with contextlib.suppress(ExchangeFailed):
             for given in stream:

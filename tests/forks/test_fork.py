@@ -434,7 +434,10 @@ class TestForksAtABadMoment:
 
         @elector.while_leader
         def work(leadership: Leadership) -> None:
-            outcome.append(in_child(lambda: (leadership.ended, elector.wait_until_leader(5))))
+            known = in_child(
+                lambda: (leadership.ended, elector.wait_until_leader(PATIENCE)),
+            )
+            outcome.append(known)
             done.set()
 
         elector.start()

@@ -65,7 +65,7 @@ from elector_thread import Elector
 
 def test_leads():
     with Elector(when_unconfigured="lead") as elector:
-        assert elector.wait_until_leader(5)
+        assert elector.wait_until_leader(20)
         assert elector.only_on_leader(lambda: 1)() == 1
 
 def test_follows():

@@ -22,7 +22,7 @@ def call(
     *,
     token: bool = True,
 ) -> tuple[int, Any]:
-    connection = HTTPConnection("127.0.0.1", local.admin_port, timeout=8)
+    connection = HTTPConnection("127.0.0.1", local.admin_port, timeout=20)
     sent = {"Host": f"localhost:{local.admin_port}"}
     sent |= {"X-Elector-Token": local.token} if token else {}
     body = given if isinstance(given, bytes) else None if given is None else json.dumps(given)
@@ -218,7 +218,7 @@ def test_events_bring_the_record_and_what_follows(local: LocalElector) -> None:
 
 
 def test_the_page_says_what_may_run(local: LocalElector) -> None:
-    connection = HTTPConnection("localhost", local.admin_port, timeout=8)
+    connection = HTTPConnection("localhost", local.admin_port, timeout=20)
     connection.request("GET", f"/ui?token={local.token}")
     response = connection.getresponse()
     text = response.read().decode()

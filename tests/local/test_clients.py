@@ -71,7 +71,7 @@ def names(lines: list[str]) -> list[str]:
 def test_curl(local: LocalElector, sidecar: SidecarServer) -> None:
     curl = tool("curl", "curl")
     asked = subprocess.run(
-        [curl, "-sS", "-i", sidecar.get_url], capture_output=True, text=True, check=True, timeout=20
+        [curl, "-sS", "-i", sidecar.get_url], capture_output=True, text=True, check=True, timeout=50
     )
     head, _, body = asked.stdout.partition("\n\n")
     assert head.startswith("HTTP/1.1 200 OK\n")
@@ -93,13 +93,13 @@ def test_curl_on_the_legacy_variable(sidecar: SidecarServer) -> None:
     curl = tool("curl", "curl")
     address = sidecar.environ["ELECTOR_PATH"]
     asked = subprocess.run(
-        [curl, "-sS", address], capture_output=True, text=True, check=True, timeout=20
+        [curl, "-sS", address], capture_output=True, text=True, check=True, timeout=50
     )
     assert json.loads(asked.stdout)["name"] == "pod-a"
 
 
 def test_requests(sidecar: SidecarServer) -> None:
-    with requests.get(sidecar.get_url, timeout=5) as answer:
+    with requests.get(sidecar.get_url, timeout=20) as answer:
         assert answer.json()["name"] == "pod-a"
 
 

@@ -8,7 +8,7 @@ import socket
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 
 
 class Wire:

@@ -103,7 +103,7 @@ class TestUwsgi:
     def test_a_module_of_the_same_name_is_left_alone(self) -> None:
         code = "import sys, types; sys.modules['uwsgi'] = types.ModuleType('uwsgi')\n"
         code += "import elector_thread"
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
 
     def test_a_lazy_worker_holds_nothing_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.load(monkeypatch, worker_id=lambda: 1, masterpid=lambda: 1)

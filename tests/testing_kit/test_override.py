@@ -151,7 +151,7 @@ def test_an_application_may_configure_within_it_as_often_as_it_likes() -> None:
 def test_a_process_wide_elector_that_is_in_use_stays_the_one() -> None:
     configure(when_unconfigured="follow")
     mine = default_elector()
-    assert mine.wait_until_known(5)
+    assert mine.wait_until_known(20)
     with override_leader(True):
         assert default_elector() is mine
         assert guarded() == "done"
@@ -173,7 +173,7 @@ def test_an_own_default_elector_is_stopped_at_the_end() -> None:
     with own_default_elector():
         configure(when_unconfigured="lead")
         mine = default_elector()
-        assert mine.wait_until_leader(5)
+        assert mine.wait_until_leader(20)
     assert not mine.status().running
 
 

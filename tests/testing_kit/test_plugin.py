@@ -53,13 +53,13 @@ def test_fixtures_and_marker(pytester: pytest.Pytester) -> None:
         def test_local(local_elector):
             local_elector.elect("pod-a")
             with Elector(identity="pod-a") as elector:
-                assert elector.wait_until_leader(5)
+                assert elector.wait_until_leader(20)
             assert requests.get(local_elector.get_url).json()["name"] == "pod-a"
             assert not default_elector().is_leader
 
         def test_local_again(local_elector):
             local_elector.elect(default_elector().identity)
-            assert default_elector().wait_until_leader(5)
+            assert default_elector().wait_until_leader(20)
             assert work() == "done"
 
         @pytest.fixture
