@@ -249,8 +249,9 @@ def test_a_named_event_counts_if_it_names_the_leader(
 
 
 def test_an_unreadable_event_makes_poll_ask(
-    server: ScriptedServer, make_elector: MakeElector
+    server: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("elector_thread._runtime.poll.LEAST_PAUSE", 0.1)
     server.leader = "pod-b"
     elector = make_elector(poll_interval=20, reconcile_interval=20)
     heard = Heard(elector)

@@ -130,16 +130,16 @@ def test_a_leadership_that_came_and_went_during_a_long_pause_is_not_taken_up(bac
 
 def test_news_from_a_pause_counts_from_before_the_pause() -> None:
     """The pause is shorter than the interval of GET, so the process cannot tell it by that."""
-    settings = {"poll_interval": 3.5, "reconcile_interval": 3.5, "request_timeout": 0.4}
-    with ScriptedServer("pod-b") as server, process(server, grace_period=4.0, **settings) as one:
+    settings = {"poll_interval": 2.1, "reconcile_interval": 2.1, "request_timeout": 0.4}
+    with ScriptedServer("pod-b") as server, process(server, grace_period=2.6, **settings) as one:
         one.pause()
         server.on_get = hang
         server.push("pod-a")
         sent = now()
-        time.sleep(3.0)  # the pause itself: shorter than the interval
+        time.sleep(1.8)  # the pause itself: shorter than the interval
         one.wake()
         until(lambda: one.look()["events"] >= 2, "the news to be read")
-        until(lambda: now() > sent + 5.0, "the grace period to end")
+        until(lambda: now() > sent + 3.2, "the grace period to end")
         assert one.look()["is_leader"] is False
 
 

@@ -224,27 +224,28 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
         yield server, reports
 
 
-def test_each_running_elector_is_reported_at_an_event_and_every_second(
-    page: Page,
+def test_each_running_elector_is_reported_at_an_event_and_after_each_interval(
+    page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reporter, "INTERVAL", 0.3)
     server, reports = page
     a, b, stopped = Running("a"), Running("b"), Running("c")
     stopped.running = False
-    reporter = Reporter(lambda: [a, b, stopped])
-    reporter.observe("an event")
+    reporting = Reporter(lambda: [a, b, stopped])
+    reporting.observe("an event")
     expected = [
         {"identity": name, "state": "follower", "leader": "pod-b", "pid": os.getpid()}
         for name in ("a", "b")
     ]
     assert [reports.get(timeout=20) for _ in range(2)] == expected
-    assert [reports.get(timeout=20) for _ in range(2)] == expected, "a second later"
+    assert [reports.get(timeout=20) for _ in range(2)] == expected, "an interval later"
     assert server.heads[0].startswith("POST /report?key=x HTTP/1.1\r\n")
     assert len(reporters()) == 1
     a.running = b.running = False
-    reporter.observe("stopped")
+    reporting.observe("stopped")
     until(lambda: reporters() == [], "the end of the thread")
     a.running = True
-    reporter.observe("started again")
+    reporting.observe("started again")
     assert reports.get(timeout=20) == expected[0]
     a.running = False
     until(lambda: reporters() == [], "the end of the thread")
