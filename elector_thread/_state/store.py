@@ -126,10 +126,13 @@ class Store:
         return happened
 
     def add_news(self) -> None:
-        """The stream brought an event, or ended: the poll thread is to ask at once."""
-        if not self.news:  # else the poll thread knows, and waits until it may ask again
-            self.news = True
-            _set_all(self._news_flags)
+        """The stream brought an event, or ended: the poll thread is to ask at once.
+
+        It is woken also where it waits until it may ask again: an event that names this
+        process has it read the Lease before.
+        """
+        self.news = True
+        _set_all(self._news_flags)
 
     def add_recovery(self) -> None:
         """GET is answered again: the stream thread may try earlier."""
