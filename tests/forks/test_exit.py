@@ -60,7 +60,7 @@ WAYS = {
     "sys.exit": Way(SETUP + RUN + "sys.exit(3)", 3),
     "an exception": Way(SETUP + RUN + "raise KeyError", 1, last_line="KeyError"),
     "KeyboardInterrupt": Way(
-        SETUP + RUN + "os.write(1, b'.'); time.sleep(60)",
+        SETUP + RUN + "os.write(1, b'.')\nwhile True: time.sleep(0.05)",
         -signal.SIGINT,
         ".demoted",
         "KeyboardInterrupt",
