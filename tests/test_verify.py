@@ -466,7 +466,7 @@ def test_stop_is_prompt_while_the_lease_is_read(
     server.leader = "pod-a"
     gone = threading.Event()
     api.on_lease = lambda c: (c.wait_gone(), gone.set())
-    elector = make_elector(request_timeout=40.0, grace_period=60.0).start()
+    elector = make_elector(request_timeout=25.0, grace_period=60.0).start()
     until(lambda: api.lease_requests)
     workers = elector._runtime.workers
     assert elector.stop()
@@ -515,7 +515,7 @@ def test_refresh_reads_both_and_returns_what_follows(
     server: ScriptedServer, api: LeaseApi, make_elector: MakeElector, lease: str, running: bool
 ) -> None:
     server.leader = "pod-a"
-    request_timeout = 1.0 if lease == "hang" else 5.0
+    request_timeout = 1.0 if lease == "hang" else 4.0
     elector = make_elector(
         poll_interval=20.0, reconcile_interval=20.0, request_timeout=request_timeout
     )
