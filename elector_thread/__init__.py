@@ -8,7 +8,7 @@ import os
 import sys
 
 from ._state.leadership import Leadership
-from ._state.model import LeaderChange, State, Status
+from ._state.model import LeaderChange, State, Status, TaskStatus
 from ._version import __version__
 from .default import (
     configure,
@@ -34,6 +34,7 @@ __all__ = [
     "NotLeaderError",
     "State",
     "Status",
+    "TaskStatus",
     "__version__",
     "configure",
     "default_elector",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
 
@@ -12,6 +12,7 @@ from ._runtime.phases import DORMANT, UNUSED, Phase, Trigger
 from ._runtime.runtime import Runtime
 from ._runtime.status import status_of
 from ._state.clock import WHICH, read_clock
+from ._state.leadership import Waker
 from ._state.model import Snapshot, State, Status
 from ._state.occurrences import GuardedCall
 from ._state.rules import leader_at, state_at
@@ -249,7 +250,13 @@ class Elector:
         Never two at once: a run that outlives its leadership delays the next, so it should
         watch ``leadership.wait(seconds)`` or ``leadership.ended``. If it raises, it is called
         again after a growing pause; if it returns, it has finished for this leadership.
-        Usable as a decorator; returns ``fn``. Raises TypeError as `on_elected` does.
+
+        An ``async def`` runs in an event loop of that thread, and is cancelled when the
+        leadership ends. It receives an `elector_thread.aio.AsyncLeadership`, whose ``wait`` is
+        awaited. To run it on your application's loop, use `elector_thread.aio.AsyncElector`.
+
+        Usable as a decorator; returns ``fn``. Raises TypeError for a function that can be called
+        neither with one argument nor with none.
         """
         self._runtime.registry.add_task(fn)
         self._runtime.store.wake()
@@ -276,6 +283,14 @@ class Elector:
     def call_within(self, context: Callable[[], AbstractContextManager[object]]) -> None:
         """For adapters: enter ``context()`` around every callback and leader task."""
         self._runtime.registry.surround(context)
+
+    @contextmanager
+    def until_stopped(self, flag: Waker) -> Iterator[Callable[[], bool]]:
+        """For `AsyncElector`: set ``flag`` at the next stop; yields whether that has come."""
+        forks.notice()
+        store = self._runtime.store
+        with store.waking(flag):
+            yield lambda: store.closed
 
     @property
     def used(self) -> bool:

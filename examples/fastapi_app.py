@@ -8,15 +8,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from elector_thread import Leadership
+from elector_thread.aio import AsyncElector, AsyncLeadership
 from elector_thread.integrations import health
-from elector_thread.integrations.asgi import AsyncElector
 
 # Where ELECTOR_GET_URL is not set, as on your own machine, this process is the leader.
 elector = AsyncElector(when_unconfigured="lead")
-work: asyncio.Task[None] | None = None
 
 
+@elector.while_leader
 async def send_reports() -> None:
     while True:
         print("a report is sent", flush=True)
@@ -24,17 +23,12 @@ async def send_reports() -> None:
 
 
 @elector.on_elected
-async def begin(leadership: Leadership) -> None:
-    global work
+async def begin(leadership: AsyncLeadership) -> None:
     print(f"leadership {leadership.number} begins", flush=True)
-    work = asyncio.create_task(send_reports())
 
 
 @elector.on_demoted
-async def end(leadership: Leadership) -> None:
-    assert work is not None, "elected comes first"
-    work.cancel()
-    await asyncio.wait([work])
+async def end(leadership: AsyncLeadership) -> None:
     print(f"leadership {leadership.number} is over", flush=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -20,11 +21,16 @@ class Ended(NamedTuple):
     seconds: float
 
 
-def run_python(code: str, *arguments: str, within: float = 60.0) -> Ended:
-    """Run ``code`` in an interpreter of its own; one that hangs is killed and fails the test."""
+def run_python(
+    code: str, *arguments: str, options: Sequence[str] = (), within: float = 60.0
+) -> Ended:
+    """Run ``code`` in an interpreter of its own; one that hangs is killed and fails the test.
+
+    options: the interpreter's.
+    """
     began = monotonic()
     ended = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, *options, "-c", code, *arguments],
         capture_output=True,
         text=True,
         timeout=within,

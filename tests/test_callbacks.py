@@ -151,10 +151,9 @@ NOT_CALLBACKS = {
     "number": 7,
     "two": lambda one, two: None,
     "keyword": lambda *, needed: None,
-    "async": _async_function,
-    "async callable": _AsyncCallable(),
     "generator": _generator,
 }
+ASYNC = {"async": _async_function, "async callable": _AsyncCallable()}
 
 
 @pytest.mark.parametrize("register", REGISTERS)
@@ -163,6 +162,15 @@ def test_anything_else_is_a_type_error_at_registration(
     make_elector: MakeElector, register: str, callback: Any
 ) -> None:
     with pytest.raises(TypeError, match=register):
+        getattr(make_elector(), register)(callback)
+
+
+@pytest.mark.parametrize("register", REGISTERS[:-1])
+@pytest.mark.parametrize("callback", ASYNC.values(), ids=ASYNC)
+def test_an_async_callback_is_a_type_error_that_names_what_to_use(
+    make_elector: MakeElector, register: str, callback: Any
+) -> None:
+    with pytest.raises(TypeError, match=rf"{register}.*elector_thread\.aio\.AsyncElector"):
         getattr(make_elector(), register)(callback)
 
 

@@ -44,6 +44,11 @@ def work(leadership):
     leadership.wait()
     raise ValueError("for the log")
 
+@elector.while_leader
+async def work_async(leadership):
+    await leadership.wait(0.01)
+    await leadership.wait()
+
 def late(step, happened=None):
     if happened is not None:
         assert happened.wait(30), step

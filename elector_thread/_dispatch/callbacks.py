@@ -7,7 +7,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["adapt", "is_async", "is_generator", "name_of"]
+from ..errors import ElectorError
+
+__all__ = ["LoopClosedError", "adapt", "adapt_async", "is_async", "is_generator", "name_of"]
+
+
+class LoopClosedError(ElectorError):
+    """An ``async def`` was not run, or not to its end: its event loop is closed."""
 
 
 def adapt(callback: Callable[..., object], what: str) -> Callable[[Any], object]:
@@ -25,8 +31,13 @@ def adapt(callback: Callable[..., object], what: str) -> Callable[[Any], object]
     if is_async(callback):
         raise TypeError(
             f"{what}: {name_of(callback)} is async, but is called from a thread without an "
-            f"event loop; use an adapter of elector_thread.integrations"
+            f"event loop; use elector_thread.aio.AsyncElector"
         )
+    return adapt_async(callback, what)
+
+
+def adapt_async(callback: Callable[..., Any], what: str) -> Callable[[Any], Any]:
+    """The same for a caller that awaits what ``callback`` returns; ``async def`` is allowed."""
     if is_generator(callback):
         raise TypeError(
             f"{what}: {name_of(callback)} is a generator function: a call would not run its body"

@@ -33,6 +33,7 @@ from .._state.occurrences import (
     UnexpectedError,
 )
 from .._state.rules import leader_at, state_at
+from .callbacks import LoopClosedError
 from .messages import MESSAGES
 
 __all__ = ["Log", "without_log"]
@@ -112,7 +113,7 @@ class Log:
             FenceMissing: self._no_fence,
             LeadershipAnnounced: self._leadership_announced,
             CallbackFailed: self._callback_failed,
-            TaskFailed: self._callback_failed,
+            TaskFailed: self._task_failed,
             CallbackOverran: self._callback_overran,
             GuardedCall: self._guarded_call,
             ObserverFailed: self._observer_failed,
@@ -235,9 +236,18 @@ class Log:
         else:
             self._write("leader", identity, number, leadership=number)
 
-    def _callback_failed(self, event: CallbackFailed | TaskFailed) -> None:
-        name, reason = event.name, type(event.error).__name__
-        self._write("callback_failed", name, error=event.error, function=name, reason=reason)
+    def _callback_failed(self, event: CallbackFailed) -> None:
+        self._raised(event.name, event.name, event.error)
+
+    def _task_failed(self, event: TaskFailed) -> None:
+        self._raised(f"while_leader function {event.name}", event.name, event.error)
+
+    def _raised(self, what: str, name: str, error: BaseException) -> None:
+        reason = type(error).__name__
+        if isinstance(error, LoopClosedError):
+            self._write("loop_closed", what, function=name, reason=reason)
+        else:
+            self._write("callback_failed", what, error=error, function=name, reason=reason)
 
     def _callback_overran(self, event: CallbackOverran) -> None:
         name, seconds = event

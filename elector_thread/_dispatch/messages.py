@@ -120,6 +120,14 @@ MESSAGES = {
         "function is called again after a growing pause.",
         "Fix the function.",
     ),
+    "loop_closed": Message(
+        logging.WARNING,
+        "the event loop of %s is closed; its async functions are dropped; "
+        "await AsyncElector.stop() before the loop ends",
+        "An event loop was closed while the elector ran. Async callbacks and tasks of that loop "
+        "do not run any more. Logged once per loop.",
+        "Use `async with elector:` or `elector.lifespan`, which stop the elector.",
+    ),
     "callback_overran": Message(
         logging.WARNING,
         "%s has been running for %.1f s and delays other callbacks; "

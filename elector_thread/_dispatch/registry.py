@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, TypeAlias
 
 from .._state.health import Health
+from .._state.model import TaskStatus
 from .callbacks import adapt, name_of
-from .tasks import TaskRunner
+from .tasks import TaskRunner, adapt_task
 from .worker import Worker
 
 __all__ = ["Registration", "Registry"]
@@ -91,8 +92,8 @@ class Registry:
         )
 
     def add_task(self, fn: Callable[..., object]) -> None:
-        """Register a ``while_leader`` function. Raises TypeError as `add` does."""
-        call = self._within_contexts(adapt(fn, "while_leader"))
+        """Register a ``while_leader`` function. Raises TypeError; see `adapt_task`."""
+        call = self._within_contexts(adapt_task(fn))
         before = [task.worker for task in list(self._removed) if task.fn == fn]
         task = TaskRunner(fn, call, self._health, [worker for worker in before if worker])
         self._entries.append(Registration("on_elected", fn, task.offer, task))
@@ -121,6 +122,11 @@ class Registry:
         tasks = [entry.task for entry in list(self._entries) if entry.task is not None]
         tasks += self._removed
         return [worker for task in tasks if (worker := task.worker) is not None]
+
+    def task_statuses(self) -> tuple[TaskStatus, ...]:
+        """How each registered task is, in the order of registration."""
+        tasks = [entry.task for entry in list(self._entries)]
+        return tuple(task.status for task in tasks if task is not None)
 
     def _forget_ended(self) -> None:
         """Drop removed tasks that do not run any more."""

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from time import time
 from typing import Any
 
 from .._state.backoff import Attempt, keep_trying
 from .._state.clock import now
 from .._state.health import Health
 from .._state.leadership import Leadership
-from .._state.occurrences import CallbackFailed
-from .callbacks import name_of
+from .._state.model import TaskStatus
+from .._state.occurrences import TaskEnded, TaskFailed, TaskStarted
+from .callbacks import LoopClosedError, adapt, is_async, name_of
 from .worker import Worker
 
-__all__ = ["TaskRunner"]
+__all__ = ["TaskRunner", "adapt_task"]
 
 LONGEST_PAUSE = 60.0
 """Seconds: the ceiling of the pause before a function that raised is called again."""
+
+
+def adapt_task(fn: Callable[..., object]) -> Callable[[Any], object]:
+    """Wrap a ``while_leader`` function so that it accepts exactly one argument; see `adapt`.
+
+    An ``async def`` runs in an event loop of the thread that calls it.
+    """
+    if not is_async(fn):
+        return adapt(fn, "while_leader")
+    from .coroutines import in_own_loop  # imports asyncio: slow, and only these need it
+
+    return in_own_loop(fn)
 
 
 class TaskRunner:
@@ -25,6 +39,7 @@ class TaskRunner:
 
     `_lock` protects `_worker` and `_next`: a leadership is either taken by the running
     thread or starts a new one. A function that outlives its leadership delays the next.
+    `_served` is replaced as a whole by the running thread and read without the lock.
     """
 
     def __init__(
@@ -43,11 +58,21 @@ class TaskRunner:
         self._next: Leadership | None = None
         self._removed = False
         self._predecessors = predecessors  # threads that may still run the same function
+        # how it is, and the leadership that it is about
+        self._served: tuple[TaskStatus, Leadership | None] = (TaskStatus(self._name), None)
 
     @property
     def worker(self) -> Worker | None:
         """The thread under way, if there is one."""
         return self._worker
+
+    @property
+    def status(self) -> TaskStatus:
+        """How the function is."""
+        status, leadership = self._served  # no thread waits for the end once it has returned
+        if status.state == "ended" and leadership is not None and leadership.ended:
+            return status._replace(state="idle", since=leadership._over_at or time())
+        return status
 
     def offer(self, leadership: Leadership) -> None:
         """A leadership has begun. Called on the dispatch thread."""
@@ -83,19 +108,37 @@ class TaskRunner:
 
     def _serve(self, leadership: Leadership) -> None:
         """Call the function until it returns or the leadership ends."""
-        returned = False
+        self._served = (TaskStatus(self._name), leadership)
+        finished = False
 
         def attempt() -> Attempt:
-            nonlocal returned
+            nonlocal finished
             began = now()
-            try:
-                self._call(leadership)
-                returned = True
-            except BaseException as error:  # SystemExit, too: this thread is ours
-                self._health.record(CallbackFailed(f"while_leader function {self._name}", error))
+            finished = self._call_once(leadership)
             return Attempt(now() - began)
 
-        def finished() -> bool:
-            return returned or self._removed or leadership.ended
+        def is_over() -> bool:
+            return finished or self._removed or leadership.ended
 
-        keep_trying(attempt, longest_pause=LONGEST_PAUSE, sleep=leadership.wait, finished=finished)
+        keep_trying(attempt, longest_pause=LONGEST_PAUSE, sleep=leadership.wait, finished=is_over)
+        self._note("ended" if finished and not leadership.ended else "idle")
+
+    def _call_once(self, leadership: Leadership) -> bool:
+        """Call the function; whether it has finished for this leadership."""
+        self._note("running")
+        self._health.record(TaskStarted(self._name))
+        began = now()
+        finished = True
+        try:
+            self._call(leadership)
+        except BaseException as error:  # SystemExit, too: this thread is ours
+            finished = isinstance(error, LoopClosedError)  # which no pause would open again
+            failures = self._served[0].failures + 1
+            self._note("waiting to restart", failures=failures, last_error=type(error).__name__)
+            self._health.record(TaskFailed(self._name, error, failures))
+        self._health.record(TaskEnded(self._name, now() - began))
+        return finished
+
+    def _note(self, state: str, **fields: Any) -> None:
+        status, leadership = self._served
+        self._served = (status._replace(state=state, since=time(), **fields), leadership)

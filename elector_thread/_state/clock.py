@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
-__all__ = ["CLOCK", "WHICH", "Clock", "Flag", "is_held_here", "now", "read_clock"]
+__all__ = ["CLOCK", "WHICH", "Clock", "Flag", "LoopFlag", "is_held_here", "now", "read_clock"]
 
 
 def _best_clock() -> tuple[Callable[..., float], tuple[int, ...]]:
@@ -90,6 +91,19 @@ def is_held_here(lock: threading.RLock) -> bool:
     return True
 
 
+class LoopFlag(Protocol):
+    """What `Flag` is to threads, for the tasks of an event loop. Needs no asyncio to be named."""
+
+    def is_set(self) -> bool:
+        """Whether the flag was set, and not cleared since."""
+
+    def set(self) -> None:
+        """Wake the tasks that wait. Any thread may call it."""
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the flag is set, at most ``seconds``; whether it is set."""
+
+
 class Clock:
     """The time, and waiting while it passes, as one object that tests can replace."""
 
@@ -99,6 +113,10 @@ class Clock:
     def wait(self, flag: Flag, seconds: float | None) -> None:
         """Wait for ``flag``, at most ``seconds``; None: without a limit."""
         flag.wait(seconds)
+
+    async def wait_async(self, flag: LoopFlag, seconds: float | None) -> None:
+        """The same on an event loop."""
+        await flag.wait(seconds)
 
 
 CLOCK = Clock()

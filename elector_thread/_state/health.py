@@ -121,7 +121,9 @@ def _problem(event: Event) -> str | None:
     """The line that a status shows as the newest problem."""
     if isinstance(event, GetFailed | StreamEnded | EventUnreadable | LeaseFailed):
         return event.reason
-    if isinstance(event, CallbackFailed | TaskFailed):
+    if isinstance(event, TaskFailed):
+        return f"while_leader function {event.name} raised {type(event.error).__name__}"
+    if isinstance(event, CallbackFailed):
         return f"{event.name} raised {type(event.error).__name__}"
     if isinstance(event, UnexpectedError):
         return f"unexpected {type(event.error).__name__} in {event.thread}"

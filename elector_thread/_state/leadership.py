@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
+from time import time
+from typing import Protocol
 
 from ..errors import NotLeaderError
 from .clock import CLOCK, Clock, Flag
 from .model import Reason
 
-__all__ = ["Leadership"]
+__all__ = ["Leadership", "Waker"]
+
+
+class Waker(Protocol):
+    """What a leadership sets at its end: a `Flag`, or what takes its place on an event loop.
+
+    `set` is called with the store's lock held. It must return at once and run no user code.
+    """
+
+    def set(self) -> None:
+        """Wake what waits."""
 
 
 class Leadership:
@@ -25,7 +38,17 @@ class Leadership:
                 do_one_round()
     """
 
-    __slots__ = ("_clock", "_over", "_until", "fence", "number", "reason", "since")
+    __slots__ = (
+        "_clock",
+        "_over",
+        "_over_at",
+        "_until",
+        "_wakers",
+        "fence",
+        "number",
+        "reason",
+        "since",
+    )
 
     number: int
     """Counts this process's leaderships, from 1."""
@@ -54,6 +77,8 @@ class Leadership:
         self._until = until  # until when leadership N holds; reads one attribute, no lock
         self._clock = clock
         self._over = Flag()  # only wakes waiters; `_until` decides
+        self._over_at: float | None = None  # Unix time at which the end was noticed
+        self._wakers: dict[Waker, None] = {}  # besides `_over`; each operation on it is atomic
 
     @property
     def ended(self) -> bool:
@@ -83,9 +108,29 @@ class Leadership:
             raise NotLeaderError(f"leadership {self.number} is over")
 
     def _end(self, reason: Reason) -> None:
-        """Wake every waiter. Called by the store after the leadership has ended."""
+        """Wake every waiter. Called by the store after the leadership has ended.
+
+        The store's lock is held. A `Flag` is set in one step, and one of an event loop by
+        ``call_soon_threadsafe``, which puts a call of ours in a queue: no user code runs here.
+        """
         self.reason = reason
+        self._over_at = time()
         self._over.set()
+        for waker in list(self._wakers):
+            waker.set()
+
+    @contextmanager
+    def _waking(self, waker: Waker) -> Iterator[None]:
+        """Within the block ``waker`` is set by the end, unless the end came before."""
+        self._wakers[waker] = None
+        try:
+            yield
+        finally:
+            del self._wakers[waker]
+
+    def _left(self) -> float:
+        """Seconds until it expires without another confirmation; 0 or less once it is over."""
+        return self._until(self.number) - self._clock.now()
 
     def __repr__(self) -> str:
         return f"<Leadership {self.number}{' ended' if self.ended else ''}>"

@@ -27,6 +27,7 @@ __all__ = [
     "State",
     "Status",
     "Stopped",
+    "TaskStatus",
     "Tick",
     "Verification",
 ]
@@ -260,6 +261,23 @@ class PastLeadership(NamedTuple):
     reason: str | None
 
 
+class TaskStatus(NamedTuple):
+    """How a ``while_leader`` function is.
+
+    name: the function's. state: ``"idle"`` (not the leader), ``"running"``, ``"waiting to
+        restart"`` (it raised) or ``"ended"`` (it has finished for this leadership).
+    failures: how often it raised in this leadership, or while idle, in the one before.
+    since: Unix time in seconds at which this state began, None if it was never called.
+    last_error: the type of what it raised last in that leadership, None if it did not.
+    """
+
+    name: str
+    state: str = "idle"
+    failures: int = 0
+    since: float | None = None
+    last_error: str | None = None
+
+
 class Verification(NamedTuple):
     """What ``verify="lease"`` last found.
 
@@ -296,6 +314,7 @@ class Status(NamedTuple):
         the grace period. For liveness probes; says nothing about leading.
     counts: what happened since the elector was made (or since the fork).
     history: the newest ten leaderships, the current one last; each a `PastLeadership`.
+    tasks: the ``while_leader`` functions in the order of registration; each a `TaskStatus`.
     """
 
     state: State
@@ -314,6 +333,7 @@ class Status(NamedTuple):
     alive: bool
     counts: Counts
     history: tuple[PastLeadership, ...] = ()
+    tasks: tuple[TaskStatus, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""
@@ -323,4 +343,5 @@ class Status(NamedTuple):
             "verification": None if self.verification is None else self.verification._asdict(),
             "counts": self.counts._asdict(),
             "history": [leadership._asdict() for leadership in self.history],
+            "tasks": [task._asdict() for task in self.tasks],
         }

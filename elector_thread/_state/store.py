@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from math import inf
 
 from .clock import CLOCK, Clock, Flag
-from .leadership import Leadership
+from .leadership import Leadership, Waker
 from .model import (
     Change,
     Confirmation,
@@ -67,8 +67,8 @@ class Store:
         self.news = False  # since the newest GET
         self.recoveries = 0
         self._pending: deque[LeaderChange] = deque()
-        self._change_flags: dict[Flag, None] = {}  # of threads that wait for changes
-        self._news_flags: dict[Flag, None] = {}  # of threads that wait for news of a source
+        self._change_flags: dict[Waker, None] = {}  # of threads that wait for changes
+        self._news_flags: dict[Waker, None] = {}  # of threads that wait for news of a source
 
     # --- reading, without the lock -------------------------------------------------
 
@@ -159,7 +159,7 @@ class Store:
         _set_all(self._change_flags)
 
     @contextmanager
-    def waking(self, flag: Flag, *, by_news: bool = False) -> Iterator[None]:
+    def waking(self, flag: Waker, *, by_news: bool = False) -> Iterator[None]:
         """Within the block ``flag`` is set by every change, or else by news of a source.
 
         `close` sets both kinds.
@@ -242,6 +242,6 @@ class Store:
         self._pending.append(change)
 
 
-def _set_all(flags: dict[Flag, None]) -> None:
+def _set_all(flags: dict[Waker, None]) -> None:
     for flag in list(flags):
         flag.set()

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Self, TypeVar
 
-from .._dispatch.callbacks import adapt, name_of
+from .._dispatch.callbacks import name_of
 from .._dispatch.dispatcher import Dispatcher
+from .._dispatch.tasks import adapt_task
 from .._runtime.runtime import Runtime
-from .._state.clock import Clock, Flag
+from .._state.clock import Clock, Flag, LoopFlag
 from .._state.leadership import Leadership
-from .._state.model import LeaseReading, State, Status
+from .._state.model import LeaseReading, State, Status, TaskStatus
 from .._state.store import Store
 from ..elector import Elector
 from ..errors import ElectorUnavailableError, NotLeaderError
@@ -138,6 +139,7 @@ class FakeElector(Elector):
         ``fn`` has ``seconds`` of fake time, which pass while it waits on its leadership; then
         another pod is elected, so that it ends as it would in production. For a function
         that checks ``leadership.ended`` but never waits on the leadership, no time passes.
+        An ``async def`` runs in an event loop of its own, and is cancelled at that end.
 
         Returns False, without running it, if ``fn`` has run in this leadership already. An
         exception of ``fn`` is raised. Raises `NotLeaderError` without a leadership, and
@@ -184,7 +186,7 @@ class FakeElector(Elector):
             self._confirm()
             self._announce()
 
-    def _wait(self, flag: Flag, seconds: float | None) -> None:
+    def _wait(self, flag: Flag | LoopFlag, seconds: float | None) -> None:
         """A callback or a leader task waits on its leadership: let time pass."""
         end = inf if seconds is None else self._clock.instant + seconds
         while not flag.is_set() and (left := end - self._clock.instant) > 0:
@@ -242,7 +244,14 @@ class FakeElector(Elector):
         """See `Elector.status`. ``stream`` is ``"waiting"`` while contact is lost."""
         running = not self._stopped
         stream = "off" if not running else "open" if self._in_contact else "waiting"
-        return super().status()._replace(running=running, stream=stream)
+        tasks = tuple(map(self._task_status, self._tasks))
+        return super().status()._replace(running=running, stream=stream, tasks=tasks)
+
+    def _task_status(self, fn: Callable[..., object]) -> TaskStatus:
+        """As far as a task has one that only runs in `run_leader_task`."""
+        served = self._served.get(fn)
+        state = "idle" if served is None or served.ended else "ended"
+        return TaskStatus(name_of(fn), state)
 
     def refresh(self) -> Status:
         """Confirm the leader once more. Raises `ElectorUnavailableError` while contact is lost."""
@@ -282,7 +291,7 @@ class FakeElector(Elector):
 
     def while_leader(self, fn: AnyCallback) -> AnyCallback:
         """Register ``fn``. It has no thread here; `run_leader_task` runs it."""
-        self._tasks[fn] = adapt(fn, "while_leader")
+        self._tasks[fn] = adapt_task(fn)
         return fn
 
     def remove(self, callback: Callable[..., object]) -> bool:
@@ -295,7 +304,7 @@ class FakeElector(Elector):
 class _FakeClock(Clock):
     """Stands still until the test moves it."""
 
-    def __init__(self, wait: Callable[[Flag, float | None], None]) -> None:
+    def __init__(self, wait: Callable[[Flag | LoopFlag, float | None], None]) -> None:
         self.instant = 1000.0
         self._wait = wait
 
@@ -303,4 +312,7 @@ class _FakeClock(Clock):
         return self.instant
 
     def wait(self, flag: Flag, seconds: float | None) -> None:
+        self._wait(flag, seconds)
+
+    async def wait_async(self, flag: LoopFlag, seconds: float | None) -> None:
         self._wait(flag, seconds)

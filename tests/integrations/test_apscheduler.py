@@ -14,8 +14,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import STATE_PAUSED, STATE_RUNNING
 
 from elector_thread import SKIPPED, Elector, Leadership
+from elector_thread.aio import AsyncElector
 from elector_thread.integrations.apscheduler import Binding, bind
-from elector_thread.integrations.asgi import AsyncElector
 from elector_thread.local import LocalElector
 
 from ..conftest import MakeElector

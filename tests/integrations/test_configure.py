@@ -23,7 +23,7 @@ from elector_thread import (
     default_elector,
     only_on_leader,
 )
-from elector_thread.integrations.asgi import AsyncElector
+from elector_thread.aio import AsyncElector
 from elector_thread.integrations.django import signals
 from elector_thread.integrations.flask import FlaskElector
 from elector_thread.settings import DEFAULTS
@@ -124,7 +124,7 @@ def test_a_call_after_the_first_use_is_refused() -> None:
 
 def test_an_async_elector_keeps_its_callbacks() -> None:
     async def main() -> None:
-        asynchronous = AsyncElector(when_unconfigured="follow")
+        asynchronous = AsyncElector()
         loop, elected = asyncio.get_running_loop(), asyncio.Event()
 
         @asynchronous.on_elected
@@ -132,9 +132,8 @@ def test_an_async_elector_keeps_its_callbacks() -> None:
             assert asyncio.get_running_loop() is loop
             elected.set()
 
-        other = AsyncElector(when_unconfigured="lead")
-        assert other.elector is asynchronous.elector
-        async with asyncio.timeout(PATIENCE), other:
+        configure(when_unconfigured="lead")
+        async with asyncio.timeout(PATIENCE), AsyncElector():
             await elected.wait()
             assert asynchronous.is_leader
 

@@ -12,13 +12,17 @@ from elector_thread import (
     SKIPPED,
     ConfigurationError,
     Elector,
+    ElectorError,
     ElectorUnavailableError,
     LeaderChange,
     Leadership,
     NotLeaderError,
     State,
 )
+from elector_thread.aio import AsyncElector, AsyncLeadership
 from elector_thread.testing import ANOTHER_POD, FakeElector
+
+from ..scripted import PATIENCE
 
 
 @pytest.fixture
@@ -135,7 +139,7 @@ def test_an_exception_of_a_callback_is_suppressed_and_counted(
 def test_what_cannot_be_a_callback_is_refused(fake: FakeElector) -> None:
     async def later() -> None: ...
 
-    for register in (fake.on_elected, fake.on_demoted, fake.on_leader_change, fake.while_leader):
+    for register in (fake.on_elected, fake.on_demoted, fake.on_leader_change):
         with pytest.raises(TypeError):
             register(later)
 
@@ -201,6 +205,89 @@ def test_waits_return_at_once(fake: FakeElector) -> None:
     assert (fake.wait_until_known(), fake.wait_until_leader()) == (True, False)
     fake.elect()
     assert fake.wait_until_leader(timeout=1)
+
+
+# --- leader tasks that are async -----------------------------------------------------------
+
+
+def test_an_async_task_waits_in_fake_time_and_is_cancelled_when_another_pod_is_elected() -> None:
+    fake = FakeElector(leading=True)
+    done: list[str] = []
+
+    @fake.while_leader
+    async def work(leadership: AsyncLeadership) -> None:
+        try:
+            while not await leadership.wait(timeout=20):
+                done.append("round")
+        except asyncio.CancelledError:
+            done.append(f"cancelled, {leadership.reason}")
+            raise
+
+    assert fake.status().tasks[0].state == "idle"
+    assert fake.run_leader_task(work, seconds=60)
+    assert done == ["round", "round", "cancelled, replaced"]
+    assert not fake.is_leader
+    fake.elect()
+    fake.run_leader_task(work, seconds=10)
+    assert done[3:] == ["cancelled, replaced"]
+
+
+def test_what_an_async_task_raises_and_returns() -> None:
+    fake = FakeElector(leading=True)
+
+    @fake.while_leader
+    async def broken() -> None:
+        raise ValueError("boom")
+
+    @fake.while_leader
+    async def quick() -> None: ...
+
+    with pytest.raises(ValueError, match="boom"):
+        fake.run_leader_task(broken)
+    assert fake.run_leader_task(quick)
+    assert not fake.run_leader_task(quick)
+    assert [task.state for task in fake.status().tasks] == ["ended", "ended"]
+
+
+def test_an_async_task_on_a_running_loop_needs_a_thread() -> None:
+    fake = FakeElector(leading=True)
+
+    @fake.while_leader
+    async def work() -> None: ...
+
+    async def main() -> None:
+        with pytest.raises(ElectorError, match=r"asyncio\.to_thread"):
+            fake.run_leader_task(work)
+
+    asyncio.run(main())
+
+
+def test_an_async_elector_around_a_fake() -> None:
+    """Its functions run on the test's loop, and changes and waits follow the fake."""
+
+    async def main() -> None:
+        fake = FakeElector()
+        elector = AsyncElector(fake)
+        done: list[object] = []
+
+        @elector.while_leader
+        async def work(leadership: AsyncLeadership) -> None:
+            while not await leadership.wait(timeout=20):
+                done.append(asyncio.get_running_loop())
+
+        async with asyncio.timeout(PATIENCE), elector:
+            changes = elector.changes()
+            first = asyncio.create_task(anext(changes))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(fake.elect)
+            assert await first == LeaderChange(None, fake.identity)
+            assert await elector.wait_until_leader()
+            assert await asyncio.to_thread(fake.run_leader_task, work, seconds=30)
+            assert done == [asyncio.get_running_loop()]
+            assert await anext(changes) == LeaderChange(fake.identity, ANOTHER_POD)
+        assert [change async for change in changes] == []
+
+    asyncio.run(main())
 
 
 # --- stop and start ---------------------------------------------------------------------------

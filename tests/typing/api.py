@@ -11,10 +11,13 @@ from elector_thread import (
     Leadership,
     State,
     Status,
+    TaskStatus,
     configure,
     default_elector,
     only_on_leader,
 )
+from elector_thread.aio import AsyncElector, AsyncLeadership
+from elector_thread.fencing import FencedLeadership
 from elector_thread.guard import Skipped
 
 elector = Elector(get_url="http://localhost:4040/", identity="pod-a", grace_period=60)
@@ -57,7 +60,52 @@ def changed(change: LeaderChange) -> None:
 def work(leadership: Leadership) -> None: ...
 
 
+@elector.while_leader
+async def work_async(leadership: AsyncLeadership) -> None:
+    assert_type(await leadership.wait(1.0), bool)
+    assert_type(leadership.fence, int | None)
+    leadership.check()
+
+
 assert_type(elector.remove(began), bool)
+assert_type(elector.status().tasks, tuple[TaskStatus, ...])
+
+
+# --- on an event loop --------------------------------------------------------------------------
+
+asynchronous = AsyncElector()
+AsyncElector(elector)
+AsyncElector(grace_period="60")  # type: ignore[arg-type]  # not a number
+assert_type(asynchronous.elector, Elector)
+assert_type(asynchronous.start(), AsyncElector)
+assert_type(asynchronous.is_leader, bool)
+assert_type(asynchronous.status(), Status)
+
+
+@asynchronous.on_elected
+async def began_async(leadership: AsyncLeadership) -> None:
+    assert_type(await leadership.wait(), bool)
+    fenced: FencedLeadership = leadership
+    assert_type(fenced.fence, int | None)
+
+
+@asynchronous.while_leader
+async def task(leadership: AsyncLeadership) -> None: ...
+
+
+@asynchronous.while_leader
+def thread(leadership: Leadership) -> None:
+    assert_type(leadership.wait(), bool)
+
+
+async def on_a_loop() -> None:
+    async with asynchronous as entered:
+        assert_type(entered, AsyncElector)
+    assert_type(await asynchronous.stop(), bool)
+    assert_type(await asynchronous.refresh(), Status)
+    assert_type(await asynchronous.wait_until_leader(timeout=1), bool)
+    async for change in asynchronous.changes():
+        assert_type(change, LeaderChange)
 
 
 # --- the guard ---------------------------------------------------------------------------------

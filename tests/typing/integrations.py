@@ -9,9 +9,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from elector_thread import Elector
+from elector_thread.aio import AsyncElector
 from elector_thread.guard import Skipped
 from elector_thread.integrations import health
-from elector_thread.integrations.asgi import AsyncElector
+from elector_thread.integrations.asgi import wrap
 from elector_thread.integrations.django.conf import DjangoOptions
 from elector_thread.integrations.flask import FlaskElector
 from elector_thread.integrations.uvicorn import steps_down
@@ -32,11 +33,11 @@ django_options = {"when_unconfigured": "folow"}  # type: ignore[typeddict-item] 
 app = FastAPI(lifespan=elector.lifespan)
 app.add_route("/elector", health.asgi(elector))
 app.mount("/health", health.asgi())
-steps_down(elector.wrap(app))
+steps_down(wrap(app, elector))
 
 starlette = Starlette(routes=[Route("/elector", health.asgi()), Mount("/health", health.asgi())])
 starlette.add_route("/elector", health.asgi(elector))
-elector.wrap(health.asgi())
+wrap(health.asgi(), elector)
 
 
 @elector.only_on_leader
