@@ -37,6 +37,7 @@ def status_of(runtime: Runtime, snapshot: Snapshot, instant: float) -> Status:
         alive=runtime.alive,
         counts=health.counts._replace(elected=snapshot.number, demoted=snapshot.number - is_leader),
         history=_history(runtime, snapshot, instant) if is_leader else health.history,
+        shares_work=health.shares_work,
     )
 
 

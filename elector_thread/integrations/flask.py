@@ -14,14 +14,13 @@ from typing import TypeVar
 from .. import default
 from .._dispatch.callbacks import adapt, name_of
 from .._dispatch.log import without_log
-from .._runtime import forks
 from .._state.model import State, Status
 from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..extras import needed
 from ..guard import Guard
 from ..settings import Options, resolve
-from ._process import is_preloading_master, is_server_worker, loaders
+from ._process import hold_back, is_preloading_master, is_server_worker, loaders
 from ._settings import check_options, read_options
 from ._text import describe
 from .health import report
@@ -84,7 +83,7 @@ class FlaskElector:
         options = _options_of(app)
         starts_now = _is_served_here()
         if is_preloading_master(loaders()):  # bad settings are an error here; workers start it
-            forks.hold_back()
+            hold_back()
             starts_now = True
         app.cli.add_command(_commands())
         check_options(options)

@@ -31,8 +31,9 @@ def connect(elector: Elector) -> None:
     def demoted(leadership: Leadership) -> None:
         _send(leader_demoted, leadership, elector)
 
-    elector.on_elected(elected)
-    elector.on_demoted(demoted)
+    # a signal that nobody receives is no work for the leader
+    elector.listen("on_elected", elected, leader_elected.has_listeners)
+    elector.listen("on_demoted", demoted, leader_demoted.has_listeners)
 
 
 def _send(signal: Any, leadership: Leadership, elector: Elector) -> None:
