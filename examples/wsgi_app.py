@@ -39,11 +39,11 @@ def end() -> None:
     say("is no longer the leader")
 
 
-default_elector().start()
+elector = default_elector().start()
 
 
 def application(
     _environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]
 ) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps({"pid": os.getpid(), **default_elector().status().as_dict()}).encode()]
+    return [json.dumps({"pid": os.getpid(), **elector.status().as_dict()}).encode()]

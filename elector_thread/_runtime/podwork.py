@@ -34,6 +34,7 @@ class _WorkFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.claims = 0
         self.place: int | None = None
         self.has_others = False
@@ -44,7 +45,7 @@ class _WorkFile:
         others = self.others()
         places = (place for place in range(PLACES) if _try_lock(self.descriptor, place))
         self.place = next(places, None)
-        if not others and self.place:  # another one has come since, or was only counting
+        if self.place and not others:  # a byte was locked just now: by one that came, or counted
             others = self.others()
         self.has_others = others > 0
 
@@ -88,13 +89,12 @@ class WorkMark:
         file, self._file = self._file, None
         if file is None:
             return
-        path = _path(self._settings)
         with suppress(OSError), _lock:
-            if _files.get(path) is not file:  # a parent's, in a forked child
+            if _files.get(file.path) is not file:  # a parent's, in a forked child
                 return
             file.claims -= 1
             if not file.claims:
-                del _files[path]
+                del _files[file.path]
                 os.close(file.descriptor)
 
 

@@ -25,14 +25,17 @@ from elector_thread import (
     on_elected,
     while_leader,
 )
+from elector_thread._runtime.podwork import count_working
 from elector_thread.integrations.django import conf, connections, signals
 from elector_thread.integrations.django.checks import check_elector
 from elector_thread.integrations.django.management.commands import elector_status, only_on_leader
 from elector_thread.integrations.django.serving import _command_serves
 from elector_thread.local import LocalElector
+from elector_thread.settings import resolve
 from elector_thread.testing import own_default_elector
 
 from ..conftest import MakeElector
+from ..polling import until
 from ..scripted import ScriptedServer
 from .django_project import PROJECT, manage
 from .replica import PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
@@ -353,6 +356,33 @@ def test_connections_are_closed_around_what_the_modules_decorators_register(
         assert default_elector().stop()
     assert seen == ["closed", "called", "closed"]
     assert happened.empty()
+
+
+def test_a_signal_is_leader_only_work_if_it_has_receivers(
+    pod_a: ScriptedServer,
+    make_elector: MakeElector,
+    happened: queue.Queue[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    pod_a.leader = "pod-a"
+    elector = make_elector()
+    signals.connect(elector)
+    elected = threading.Event()
+    elector.on_leader_change(elected.set)
+    elector.start()
+    assert elected.wait(PATIENCE)
+    assert count_working(resolve(get_url=pod_a.get_url, identity="pod-a")) == 0
+
+    def receiver(**_: object) -> None: ...
+
+    signals.leader_demoted.connect(receiver)
+    try:
+        pod_a.elect("pod-b")
+        until(lambda: count_working(resolve(get_url=pod_a.get_url, identity="pod-a")) == 1)
+    finally:
+        signals.leader_demoted.disconnect(receiver)
 
 
 def test_an_exception_of_a_receiver_does_not_affect_the_others(
