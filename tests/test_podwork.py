@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -148,6 +149,39 @@ def test_a_third_process_warns_too_when_the_first_has_ended(
     first.end()
     assert worker().lines == SECOND
     assert count_working(pod) == 2
+
+
+def test_of_processes_that_start_at_the_same_moment_all_but_one_warn(
+    server: ScriptedServer, tmp_path: Path, pod: Settings
+) -> None:
+    server.leader = "pod-a"
+    arguments = (server, "on_elected", "pod", tmp_path / "pod.lock")
+    with ExitStack() as stack, ThreadPoolExecutor(4) as starters:
+        made = [starters.submit(Worker, *arguments) for _ in range(4)]
+        workers = [stack.enter_context(each.result()) for each in made]
+        assert sorted(each.lines for each in workers) == [SECOND, SECOND, SECOND, FIRST]
+        assert count_working(pod) == 4
+
+
+def test_a_process_that_is_paused_while_it_takes_its_place_does_not_hold_up_the_others(
+    worker: MakeWorker, pod: Settings, tmp_path: Path
+) -> None:
+    with podwork._path(pod).open("wb") as file:
+        code = "import fcntl; fcntl.lockf(0, fcntl.LOCK_EX, 1, int(sys.argv[1])); print(flush=True)"
+        holder = subprocess.Popen(
+            [sys.executable, "-c", f"import sys, time; {code}; time.sleep(600)", str(podwork.TURN)],
+            stdin=file,
+            stdout=subprocess.PIPE,
+        )
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert worker().lines == FIRST
+        assert worker().lines == SECOND
+        assert count_working(pod) == 2
+    finally:
+        holder.kill()
+        holder.communicate(timeout=PATIENCE)
 
 
 def test_a_process_after_the_others_have_ended_is_the_first(worker: MakeWorker) -> None:

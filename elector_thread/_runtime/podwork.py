@@ -8,9 +8,11 @@ or there are no POSIX locks, nothing is reported and nothing fails.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
+from time import sleep
 
 from .._state.clock import is_held_here
 from ..settings import Settings
@@ -24,6 +26,13 @@ __all__ = ["WorkMark", "count_working"]
 
 PLACES = 16
 """Bytes of the file, and the most processes that are counted."""
+
+TURN = PLACES
+"""The byte that a process locks while it looks and takes a place, so that of two that start at
+the same moment one is the first."""
+
+ATTEMPTS, PAUSE = 50, 0.01
+"""How often, and after how many seconds, it is tried: its holder may be paused for long."""
 
 
 class _WorkFile:
@@ -42,16 +51,11 @@ class _WorkFile:
 
     def take_place(self) -> None:
         """Lock the first free byte, and note whether other processes hold one."""
-        others = self.others()
-        places = (place for place in range(PLACES) if _try_lock(self.descriptor, place))
-        self.place = next(places, None)
-        if self.place and not others:  # a byte was locked just now: by one that came, or counted
-            others = self.others()
-        self.has_others = others > 0
-
-    def others(self) -> int:
-        """How many other processes hold a place."""
-        return _count(self.descriptor, own=self.place)
+        with _turn(self.descriptor):
+            others = _count(self.descriptor)
+            places = (place for place in range(PLACES) if _try_lock(self.descriptor, place))
+            self.place = next(places, None)
+        self.has_others = others > 0 or self.place != 0
 
 
 _lock = RLock()  # protects `_files` and every `_WorkFile` in it
@@ -109,10 +113,12 @@ def count_working(settings: Settings) -> int:
     with suppress(OSError), _lock:
         file = _files.get(path)
         if file is not None:
-            return file.others() + (file.place is not None)
+            with _turn(file.descriptor):
+                return _count(file.descriptor, own=file.place) + (file.place is not None)
         descriptor = _open(path)
         try:
-            return _count(descriptor)
+            with _turn(descriptor):
+                return _count(descriptor)
         finally:
             os.close(descriptor)
     return 0
@@ -137,6 +143,20 @@ def _open(path: Path, flags: int = 0) -> int:
     return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
 
 
+@contextmanager
+def _turn(descriptor: int) -> Iterator[None]:
+    held = False
+    for _ in range(ATTEMPTS):
+        if held := _try_lock(descriptor, TURN):
+            break
+        sleep(PAUSE)
+    try:
+        yield
+    finally:
+        if held:
+            fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, TURN)
+
+
 def _count(descriptor: int, own: int | None = None) -> int:
     """How many places are locked by other processes. own: ours, which a test would release."""
     others = [place for place in range(PLACES) if place != own]
@@ -144,16 +164,15 @@ def _count(descriptor: int, own: int | None = None) -> int:
 
 
 def _is_free(descriptor: int, place: int) -> bool:
-    if not _try_lock(descriptor, place, shared=True):  # two processes may look at once
+    if not _try_lock(descriptor, place):
         return False
     fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, place)
     return True
 
 
-def _try_lock(descriptor: int, place: int, *, shared: bool = False) -> bool:
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+def _try_lock(descriptor: int, place: int) -> bool:
     try:
-        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB, 1, place)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
     except (BlockingIOError, PermissionError):
         return False
     return True
