@@ -280,6 +280,13 @@ class Elector:
         """For adapters: answer questions, but call nothing until `start` is called."""
         self._runtime.registry.disable()
 
+    def listen(
+        self, kind: str, callback: Callable[..., object], is_work: Callable[[], bool]
+    ) -> None:
+        """For adapters: register a callback that is leader-only work only while ``is_work()``."""
+        self._runtime.registry.add(kind, callback, is_work)
+        self._runtime.store.wake()
+
     def call_within(self, context: Callable[[], AbstractContextManager[object]]) -> None:
         """For adapters: enter ``context()`` around every callback and leader task."""
         self._runtime.registry.surround(context)

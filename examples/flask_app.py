@@ -5,22 +5,21 @@ from typing import Any
 
 from flask import Flask, current_app
 
+from elector_thread import default_elector, on_demoted, on_elected, only_on_leader
 from elector_thread.integrations.flask import FlaskElector
 
-elector = FlaskElector()
 
-
-@elector.on_elected
+@on_elected
 def begin() -> None:
     print(f"{current_app.name} is the leader", flush=True)
 
 
-@elector.on_demoted
+@on_demoted
 def end() -> None:
     print(f"{current_app.name} is no longer the leader", flush=True)
 
 
-@elector.only_on_leader
+@only_on_leader
 def report() -> str:
     return "sent"
 
@@ -29,16 +28,12 @@ def create_app() -> Flask:
     app = Flask("reports")
     # Where ELECTOR_GET_URL is not set, as on your own machine, this process is the leader.
     app.config["ELECTOR_THREAD"] = {"when_unconfigured": "lead"}
-    elector.init_app(app)
-    app.add_url_rule("/elector", view_func=elector.health)
+    app.add_url_rule("/elector", view_func=FlaskElector(app).health)
 
     @app.get("/")
     def index() -> dict[str, Any]:
-        return {
-            "leader": elector.elector.leader,
-            "is_leader": elector.is_leader,
-            "pid": os.getpid(),
-        }
+        elector = default_elector()
+        return {"leader": elector.leader, "is_leader": elector.is_leader, "pid": os.getpid()}
 
     @app.post("/report")
     def send() -> dict[str, str]:

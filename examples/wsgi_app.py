@@ -11,31 +11,35 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from elector_thread import Elector, LeaderChange
-
-elector = Elector()
+from elector_thread import (
+    LeaderChange,
+    default_elector,
+    on_demoted,
+    on_elected,
+    on_leader_change,
+)
 
 
 def say(text: str) -> None:
     print(f"{os.getpid()} {text}\n", end="", flush=True)  # one write: workers share stdout
 
 
-@elector.on_leader_change
+@on_leader_change
 def report(change: LeaderChange) -> None:
     say(f"sees that {change.current} leads")
 
 
-@elector.on_elected
+@on_elected
 def begin() -> None:
     say("is the leader")
 
 
-@elector.on_demoted
+@on_demoted
 def end() -> None:
     say("is no longer the leader")
 
 
-elector.start()
+elector = default_elector().start()
 
 
 def application(

@@ -8,14 +8,19 @@ a callback runs.
 from __future__ import annotations
 
 import os
-from typing import TypeGuard
+from typing import Protocol, TypeGuard
 from weakref import WeakKeyDictionary
 
 from .._state.clock import Flag, now
 from .._state.health import Health
 from .._state.leadership import Leadership
 from .._state.model import LeaderChange
-from .._state.occurrences import CallbackDone, CallbackFailed, LeadershipAnnounced
+from .._state.occurrences import (
+    CallbackDone,
+    CallbackFailed,
+    LeadershipAnnounced,
+    WorkShared,
+)
 from .._state.rules import deadline, leader_at
 from .._state.store import Store
 from .registry import Registration, Registry
@@ -24,10 +29,23 @@ from .worker import Worker
 __all__ = ["Dispatcher"]
 
 
+class Mark(Protocol):
+    """Marks this process as one that runs leader-only work; see `WorkMark`."""
+
+    shared: bool
+    first: bool
+
+    def set(self) -> None: ...
+
+    def remove(self) -> None: ...
+
+
 class Dispatcher:
     """Everything the dispatch thread does; `run` is its body.
 
     `_announced` is also read by `held_up`, from any thread; it is replaced as a whole.
+
+    mark: None where no other process can do the same work.
     """
 
     def __init__(
@@ -38,12 +56,15 @@ class Dispatcher:
         *,
         overrun_after: float,
         predecessor: Worker | None = None,
+        mark: Mark | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._health = health
         self._overrun_after = overrun_after
         self._predecessor = predecessor
+        self._mark = mark
+        self._marked = False
         self._announced: Leadership | None = None
         self._leader: str | None = None  # the newest leader that was announced
         # what each callback was called with last; weak, since callbacks may be removed
@@ -55,6 +76,12 @@ class Dispatcher:
         if self._predecessor is not None:
             self._predecessor.ended.wait()  # its last callback may still run: never two at once
             self._predecessor = None  # it would keep every earlier run alive
+        try:
+            self._announce_until_closed()
+        finally:
+            self._unmark()
+
+    def _announce_until_closed(self) -> None:
         flag = Flag()
         with self._store.waking(flag):
             while not self._store.inherited:
@@ -63,10 +90,27 @@ class Dispatcher:
                 expiry = deadline(self._store.snapshot)
                 if now() >= expiry:
                     self._store.expire()
+                if not closed:
+                    self._mark_work()
                 self.drain()
                 if closed:
                     return
                 flag.wait(deadline(self._store.snapshot) - now())
+
+    def _mark_work(self) -> None:
+        """Once there is leader-only work, on a follower too: tell other processes, and the log."""
+        if self._mark is None or self._marked or not self._registry.has_work:
+            return
+        self._marked = True
+        self._mark.set()
+        self._health.shares_work = self._mark.shared
+        if self._mark.shared and self._mark.first:
+            self._health.record(WorkShared())
+
+    def _unmark(self) -> None:
+        if self._mark is not None:
+            self._mark.remove()
+            self._health.shares_work = False
 
     def drain(self) -> None:
         """Announce everything there is to announce, then return."""

@@ -31,6 +31,7 @@ from .._state.occurrences import (
     StreamEnded,
     TaskFailed,
     UnexpectedError,
+    WorkShared,
 )
 from .._state.rules import leader_at, state_at
 from .callbacks import LoopClosedError
@@ -116,6 +117,7 @@ class Log:
             TaskFailed: self._task_failed,
             CallbackOverran: self._callback_overran,
             GuardedCall: self._guarded_call,
+            WorkShared: self._work_shared,
             ObserverFailed: self._observer_failed,
             UnexpectedError: self._unexpected_error,
         }
@@ -129,9 +131,9 @@ class Log:
         """Whether this is a signal handler that has interrupted the writing of a log line."""
         return is_held_here(self._lock) or any(map(_is_held_here, _handlers()))
 
-    def held_back(self) -> None:
-        """The elector was started in a process that only forks workers."""
-        self._write("held_back")
+    def held_back(self, when: str) -> None:
+        """The elector was started in a process that only forks workers. when: it starts there."""
+        self._write("held_back", when)
 
     def start_failed(self, error: Exception) -> None:
         """A forked child could not start. Logged once for each kind of error."""
@@ -264,6 +266,9 @@ class Log:
                 self._skipped[name] = instant
         if due:
             self._write("guarded_call_unknown", name, self.where, function=name)
+
+    def _work_shared(self, _: WorkShared) -> None:
+        self._write("work_shared")
 
     def _observer_failed(self, event: ObserverFailed) -> None:
         kind = type(event.error).__name__

@@ -143,6 +143,16 @@ MESSAGES = {
         "If every replica logs it, the job ran nowhere: see the warning about the sidecar. For a "
         'job that is safe to repeat: only_on_leader(when_unknown="run").',
     ),
+    "work_shared": Message(
+        logging.WARNING,
+        "another process of this pod runs leader-only work as well: in the leader pod, each of "
+        'them leads and runs its own; use scope="process" for one leader per pod',
+        'With scope="pod", several processes of this pod have on_elected or on_demoted callbacks, '
+        "or while_leader functions: four workers of a server are four leaders. Logged by each of "
+        "them except the first, at its start.",
+        'Set scope="process" (ELECTOR_THREAD_SCOPE=process), or use one worker. Nothing if the '
+        "processes do different work.",
+    ),
     "observer_failed": Message(
         logging.ERROR,
         "the observer %s raised %s; continuing",
@@ -152,8 +162,10 @@ MESSAGES = {
     ),
     "held_back": Message(
         logging.INFO,
-        "this process only forks workers; the elector starts in each worker",
-        "The elector was started in a server's master process.",
+        "this process only forks workers; the elector starts in each worker %s",
+        "The elector was started in a server's master process. With the server's hook, each worker "
+        "starts it at once; without it, at its first request.",
+        "Nothing; or add the line that the message names.",
     ),
     "start_failed": Message(
         logging.ERROR,

@@ -24,9 +24,10 @@ class Registration:
     kind: the name of the method that registered it, ``"on_elected"`` for example.
     call: takes exactly one argument.
     task: for ``while_leader``, what runs the function.
+    is_work: whether it is leader-only work, which several processes should not repeat.
     """
 
-    __slots__ = ("__weakref__", "call", "callback", "kind", "name", "task")
+    __slots__ = ("__weakref__", "call", "callback", "is_work", "kind", "name", "task")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Registration:
         callback: Callable[..., object],
         call: Callable[[Any], object],
         task: TaskRunner | None = None,
+        is_work: Callable[[], bool] = lambda: True,
     ) -> None:
         self.kind = kind
         self.callback = callback
@@ -41,6 +43,7 @@ class Registration:
         what = f"{kind} callback" if task is None else "while_leader function"
         self.name = f"{what} {name_of(callback)}"
         self.task = task
+        self.is_work = is_work
 
 
 class Registry:
@@ -85,11 +88,15 @@ class Registry:
 
         return run
 
-    def add(self, kind: str, callback: Callable[..., object]) -> None:
+    def add(
+        self,
+        kind: str,
+        callback: Callable[..., object],
+        is_work: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Register ``callback``. Raises TypeError if it cannot be called; see `adapt`."""
-        self._entries.append(
-            Registration(kind, callback, self._within_contexts(adapt(callback, kind)))
-        )
+        call = self._within_contexts(adapt(callback, kind))
+        self._entries.append(Registration(kind, callback, call, is_work=is_work))
 
     def add_task(self, fn: Callable[..., object]) -> None:
         """Register a ``while_leader`` function. Raises TypeError; see `adapt_task`."""
@@ -115,6 +122,12 @@ class Registry:
         if not self._enabled:
             return []
         return [entry for entry in list(self._entries) if entry.kind == kind]
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is leader-only work: callbacks for us as the leader, or leader tasks."""
+        entries = [*self.of("on_elected"), *self.of("on_demoted")]
+        return any(entry.is_work() for entry in entries)
 
     def task_workers(self) -> list[Worker]:
         """The threads in which leader tasks run now."""

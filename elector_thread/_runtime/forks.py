@@ -11,11 +11,23 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["hold_back", "in_child", "is_held_back", "let_go", "notice"]
+__all__ = [
+    "AT_FIRST_USE",
+    "AT_THEIR_START",
+    "hold_back",
+    "in_child",
+    "is_held_back",
+    "let_go",
+    "notice",
+]
+
+AT_THEIR_START = "at its start"
+AT_FIRST_USE = "at its first use"
 
 _callbacks: list[Callable[[], None]] = []  # appended to while modules are imported
 _here = os.getpid()  # the process for which the callbacks were last run
 _holder: int | None = None  # the process that holds back
+when_workers_start = AT_FIRST_USE
 _turns: dict[int, threading.RLock] = {}  # one lock a process: an inherited one may be locked
 
 
@@ -38,13 +50,15 @@ def notice() -> None:
             _become_child()
 
 
-def hold_back() -> None:
+def hold_back(when: str = AT_FIRST_USE) -> None:
     """This process only forks workers: nothing is to start in it, only in its children.
 
-    For a server's master, before it loads the application.
+    For a server's master, before it loads the application. when: it starts in each of them,
+    for the log.
     """
-    global _holder
+    global _holder, when_workers_start
     _holder = os.getpid()
+    when_workers_start = when
 
 
 def let_go() -> None:

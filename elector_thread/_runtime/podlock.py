@@ -25,7 +25,7 @@ from . import forks
 with suppress(ImportError):  # Windows, where `open_lock` refuses
     import fcntl
 
-__all__ = ["LockClaim", "LockKeeper", "default_path", "open_lock"]
+__all__ = ["LockClaim", "LockKeeper", "default_path", "file_name", "open_lock"]
 
 RETRY = 1.0
 """Seconds between two attempts while this pod leads and another process holds the lock."""
@@ -36,8 +36,13 @@ RECHECK = 60.0
 
 def default_path(identity: str) -> Path:
     """The lock file that the processes of one pod share, if one user runs them."""
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"elector-thread-{os.getuid()}-{digest}.lock"
+    return Path(tempfile.gettempdir()) / file_name(identity, ".lock")
+
+
+def file_name(what: str, suffix: str) -> str:
+    """A file's name for ``what``, private to the user."""
+    digest = hashlib.sha256(what.encode()).hexdigest()[:16]
+    return f"elector-thread-{os.getuid()}-{digest}{suffix}"
 
 
 class _LockFile:

@@ -26,10 +26,11 @@ from .._state.rules import state_at, unknowing
 from .._state.store import Store
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..settings import Settings
-from . import forks, podlock
+from . import forks, podlock, podwork
 from .asking import Asking, ask_poll
 from .phases import Phase, Trigger, next_phase
 from .podlock import LockKeeper, open_lock
+from .podwork import WorkMark
 from .poll import Poll
 from .stream import Stream
 from .verifier import Verifier
@@ -160,7 +161,7 @@ class Runtime:
         self.registry.enable()
         self.store.wake()
         if self.phase is Phase.DORMANT:
-            self.log.held_back()
+            self.log.held_back(forks.when_workers_start)
 
     def use(self, trigger: Trigger = Trigger.QUESTION) -> None:
         """The state is read: start in a forked child whose parent's elector ran.
@@ -292,6 +293,7 @@ class Runtime:
             or self.health.is_interrupted_here()
             or self.log.is_interrupted_here()
             or podlock.is_interrupted_here()
+            or podwork.is_interrupted_here()
         )
 
     # --- threads -------------------------------------------------------------------------
@@ -316,12 +318,15 @@ class Runtime:
                 claim.release()
 
     def _make_dispatcher(self, store: Store) -> Dispatcher:
+        settings = self.settings
+        everyone_leads = settings.configured and settings.scope == "pod"
         self._dispatcher = Dispatcher(
             store,
             self.registry,
             self.health,
-            overrun_after=self.settings.poll_interval,
+            overrun_after=settings.poll_interval,
             predecessor=self._dispatch_worker,
+            mark=WorkMark(settings) if everyone_leads else None,
         )
         return self._dispatcher
 

@@ -38,6 +38,7 @@ def status_of(runtime: Runtime, snapshot: Snapshot, instant: float) -> Status:
         counts=health.counts._replace(elected=snapshot.number, demoted=snapshot.number - is_leader),
         history=_history(runtime, snapshot, instant) if is_leader else health.history,
         tasks=runtime.registry.task_statuses(),
+        shares_work=health.shares_work,
     )
 
 

@@ -74,6 +74,7 @@ class Health:
         self.lease_problem: str | None = None  # of the newest reading; written by the poll thread
         self.running: tuple[str, float] | None = None  # the callback under way, and since when
         self._overrun: tuple[str, float] | None = None
+        self.shares_work = False  # written by the dispatch thread
         self.poll_due = inf  # when the poll thread will have asked again
 
     def record(self, event: Event) -> None:

@@ -315,6 +315,9 @@ class Status(NamedTuple):
     counts: what happened since the elector was made (or since the fork).
     history: the newest ten leaderships, the current one last; each a `PastLeadership`.
     tasks: the ``while_leader`` functions in the order of registration; each a `TaskStatus`.
+    shares_work: with scope ``"pod"``, whether another process of this pod ran leader-only work
+        (callbacks for leadership, or ``while_leader`` functions) before this one did: in the
+        leader pod both run theirs. False in the first such process.
     """
 
     state: State
@@ -334,6 +337,7 @@ class Status(NamedTuple):
     counts: Counts
     history: tuple[PastLeadership, ...] = ()
     tasks: tuple[TaskStatus, ...] = ()
+    shares_work: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a dict of plain JSON types; ``state`` becomes its lower-case name."""

@@ -32,6 +32,7 @@ __all__ = [
     "TaskFailed",
     "TaskStarted",
     "UnexpectedError",
+    "WorkShared",
 ]
 
 
@@ -201,6 +202,10 @@ class GuardedCall(NamedTuple):
     interval: float | None
 
 
+class WorkShared(NamedTuple):
+    """Another process of this pod runs leader-only work as well, with ``scope="pod"``."""
+
+
 class ObserverFailed(NamedTuple):
     """An observer raised. Logged, and not passed to observers."""
 
@@ -237,6 +242,7 @@ Event: TypeAlias = (
     | TaskFailed
     | TaskEnded
     | GuardedCall
+    | WorkShared
     | ObserverFailed
     | UnexpectedError
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 from .._urls import shown
-from ..integrations._environment import configured_workers, proxy_for, running_workers
+from ..integrations._environment import find_workers, proxy_for
 from ..settings import DEFAULTS, Settings
 from .findings import NOTE, OK, PROBLEM, Finding
 
@@ -17,6 +17,8 @@ PLATFORM = ("ELECTOR_GET_URL", "ELECTOR_SSE_URL", "ELECTOR_PATH")
 PREFIX = "ELECTOR_THREAD_"
 OURS = {name.upper() for name in DEFAULTS if name not in ("get_url", "sse_url")}
 OURS |= {"LEASE_URL", "SERVICE_ACCOUNT"}
+
+ONE_LEADER = "set ELECTOR_THREAD_SCOPE=process (or Elector(scope='process'))"
 
 MOST_SERVERS = 4
 """How many variables and servers with several workers are named."""
@@ -113,10 +115,15 @@ def check_proxies(settings: Settings) -> Iterator[Finding]:
 
 
 def check_workers(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
-    """Servers with several workers, each of which would be a leader."""
-    found = [f"{source} asks for {count} workers" for source, count in configured_workers(env)]
-    if settings.configured:
-        found += [f"{source} runs {count} workers" for source, count in running_workers(env)]
+    """Several processes that run leader-only work, or servers with several workers."""
+    working, found = find_workers(settings, env)
+    if working > 1:
+        message = (
+            f"{working} processes of this pod have callbacks or while_leader functions with "
+            f"scope 'pod': in the leader pod, each of them is a leader and runs its own"
+        )
+        yield Finding(PROBLEM, "workers", message, f"{ONE_LEADER}, or use one worker")
+        return
     if not found:
         return
     if len(found) > MOST_SERVERS:
@@ -127,8 +134,8 @@ def check_workers(settings: Settings, env: Mapping[str, str]) -> Iterator[Findin
         yield Finding(OK, "workers", message)
         return
     yield Finding(
-        PROBLEM,
+        NOTE,
         "workers",
-        f"{message}: in the leader pod, every worker is a leader",
-        "set ELECTOR_THREAD_SCOPE=process (or Elector(scope='process')), or use one worker",
+        f"{message}: in the leader pod, every worker is a leader, which suits guarded requests",
+        f"if they have callbacks or while_leader functions: {ONE_LEADER}",
     )

@@ -39,8 +39,8 @@ def watch(*, as_json: bool) -> NoReturn:
     with Elector(scope="pod") as elector:
         changed = Event()
         changed.set()  # the first status is shown at once
-        elector.on_elected(changed.set)
-        elector.on_demoted(changed.set)
+        for kind in ("on_elected", "on_demoted"):
+            elector.listen(kind, changed.set, is_work=lambda: False)
         elector.on_leader_change(changed.set)
         live = None if as_json else _live_display()
         if live is None:

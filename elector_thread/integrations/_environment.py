@@ -15,11 +15,16 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from .._runtime.podwork import count_working
+from ..settings import Settings
+
 __all__ = [
     "WORKER_VARIABLES",
     "Proxy",
     "WorkerCount",
+    "Workers",
     "configured_workers",
+    "find_workers",
     "proxy_for",
     "running_workers",
 ]
@@ -44,12 +49,31 @@ class WorkerCount(NamedTuple):
     workers: int
 
 
+class Workers(NamedTuple):
+    """What is known of the processes of this pod.
+
+    working: how many run leader-only work with ``scope="pod"``, by the marks that they set.
+    servers: which servers have several workers, or are asked to; what these run is not known.
+    """
+
+    working: int
+    servers: list[str]
+
+
 class Proxy(NamedTuple):
     """A proxy in the environment. ``exempt``: NO_PROXY exempts the host."""
 
     scheme: str
     host: str
     exempt: bool
+
+
+def find_workers(settings: Settings, env: Mapping[str, str]) -> Workers:
+    """For ``doctor`` and for Django's system checks."""
+    servers = [f"{source} asks for {count} workers" for source, count in configured_workers(env)]
+    if settings.configured:
+        servers += [f"{source} runs {count} workers" for source, count in running_workers(env)]
+    return Workers(count_working(settings), servers)
 
 
 def configured_workers(env: Mapping[str, str]) -> Iterator[WorkerCount]:

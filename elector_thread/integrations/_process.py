@@ -11,7 +11,9 @@ import os
 import sys
 from types import FrameType
 
-__all__ = ["is_preloading_master", "is_server_worker", "loaders"]
+from .._runtime import forks
+
+__all__ = ["hold_back", "is_preloading_master", "is_server_worker", "loaders"]
 
 SERVERS = ("gunicorn.workers.", "uvicorn.", "hypercorn.", "waitress.", "daphne.", "granian.")
 """Modules of servers that load the application only where they serve it."""
@@ -37,6 +39,22 @@ def is_preloading_master(loading: frozenset[str]) -> bool:
     if uwsgi is not None:
         return bool(uwsgi.masterpid() == os.getpid())
     return "gunicorn.arbiter" in loading and not _has(loading, "gunicorn.workers.")
+
+
+AT_FIRST_REQUEST = (
+    "at its first request; to start it with the worker, add this line to gunicorn.conf.py: "
+    "from elector_thread.integrations.gunicorn import post_worker_init, worker_exit"
+)
+
+
+def hold_back() -> None:
+    """In a master that loads the application: start in the workers.
+
+    At their start where a server's hook was imported, otherwise at their first request.
+    """
+    hooks = (f"{__package__}.gunicorn", f"{__package__}.uwsgi")
+    hooked = any(name in sys.modules for name in hooks)
+    forks.hold_back(forks.AT_THEIR_START if hooked else AT_FIRST_REQUEST)
 
 
 def is_server_worker(loading: frozenset[str]) -> bool:

@@ -9,6 +9,11 @@ from .._state.model import PastLeadership, Status, Verification
 
 __all__ = ["describe", "describe_at_length", "describe_leadership", "fields"]
 
+SHARED = (
+    "another process of this pod runs leader-only work as well; "
+    'use scope="process" for one leader per pod'
+)
+
 
 def describe(status: Status, *, as_json: bool = False) -> str:
     """The status as one JSON object, or as lines of text for people."""
@@ -46,6 +51,8 @@ def fields(status: Status) -> dict[str, str]:
         rows["lease"] = _found(verification)
     if status.last_error and (verification is None or status.last_error != verification.problem):
         rows["problem"] = status.last_error
+    if status.shares_work:
+        rows["work"] = SHARED
     return rows
 
 

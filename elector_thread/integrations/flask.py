@@ -12,16 +12,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .. import default
-from .._dispatch.callbacks import adapt, name_of
+from .._dispatch.callbacks import adapt
 from .._dispatch.log import without_log
-from .._runtime import forks
 from .._state.model import State, Status
 from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..extras import needed
 from ..guard import Guard
 from ..settings import Options, resolve
-from ._process import is_preloading_master, is_server_worker, loaders
+from ._process import hold_back, is_preloading_master, is_server_worker, loaders
 from ._settings import check_options, read_options
 from ._text import describe
 from .health import report
@@ -52,7 +51,8 @@ class FlaskElector:
     before.
 
     Callbacks may be registered before or after `init_app`. They run in an application
-    context, with the promises of `Elector`.
+    context, with the promises of `Elector`. So do those that the module's decorators
+    (`elector_thread.on_elected`, …) register on the process-wide elector.
 
     Example::
 
@@ -84,15 +84,16 @@ class FlaskElector:
         options = _options_of(app)
         starts_now = _is_served_here()
         if is_preloading_master(loaders()):  # bad settings are an error here; workers start it
-            forks.hold_back()
+            hold_back()
             starts_now = True
         app.cli.add_command(_commands())
         check_options(options)
         elector = _make(options)
         app.extensions[KEY] = elector
         self._apps.append((app, elector))
+        elector.call_within(app.app_context)
         for method, callback in self._callbacks:
-            _register(app, elector, method, callback)
+            getattr(elector, method)(callback)
         app.before_request(_Starter(app, elector))
         if starts_now:
             elector.start()
@@ -144,8 +145,8 @@ class FlaskElector:
     def _add(self, method: str, callback: Callback) -> Callback:
         adapt(callback, method)  # a TypeError should point here, not to init_app
         self._callbacks.append((method, callback))
-        for app, elector in self._apps:
-            _register(app, elector, method, callback)
+        for _, elector in self._apps:
+            getattr(elector, method)(callback)
         return callback
 
 
@@ -187,17 +188,6 @@ def _elector_of(app: Flask) -> Elector:
     if elector is not None:
         return elector
     raise RuntimeError(f"{app!r} has no elector: call init_app(app) first")
-
-
-def _register(app: Flask, elector: Elector, method: str, callback: Callable[..., object]) -> None:
-    call = adapt(callback, method)
-
-    def in_context(argument: object) -> object:
-        with app.app_context():
-            return call(argument)
-
-    in_context.__qualname__ = name_of(callback)  # for the logs
-    getattr(elector, method)(in_context)
 
 
 def _is_served_here() -> bool:

@@ -36,4 +36,4 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 
 if "gunicorn.arbiter" in sys.modules:  # gunicorn reads its configuration: this is the master
-    forks.hold_back()
+    forks.hold_back(forks.AT_THEIR_START)

@@ -48,7 +48,7 @@ def _chained(previous: Callable[[], object] | None) -> Callable[[], None]:
 def _install() -> None:
     uwsgi.post_fork_hook = _chained(getattr(uwsgi, "post_fork_hook", None))
     if not uwsgi.worker_id() and uwsgi.masterpid() in (0, os.getpid()):
-        forks.hold_back()  # the workers are not forked yet
+        forks.hold_back(forks.AT_THEIR_START)  # the workers are not forked yet
     if not uwsgi.has_threads:
         log.warning(
             "uWSGI runs without Python threads, so the elector is not followed between requests: "

@@ -213,7 +213,7 @@ def beside(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedS
     monkeypatch.setenv("ELECTOR_SSE_URL", server.sse_url)
     monkeypatch.setenv("ELECTOR_THREAD_IDENTITY", US)
     monkeypatch.setenv("HOSTNAME", US)
-    monkeypatch.setattr("elector_thread.cli.checks_environment.running_workers", lambda _: ())
+    monkeypatch.setattr(_environment, "running_workers", lambda _: ())
     return server
 
 

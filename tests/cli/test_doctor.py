@@ -31,11 +31,6 @@ PROBLEMS = {
     "other case": ({"ELECTOR_THREAD_IDENTITY": "POD-B"}, "names are compared exactly"),
     "made-up name": ({"ELECTOR_THREAD_IDENTITY": "x", "HOSTNAME": "y"}, "never leader"),
     "leader by HOSTNAME": ({"ELECTOR_THREAD_IDENTITY": "x", "HOSTNAME": OTHER}, "never leader"),
-    "workers": (
-        {"WEB_CONCURRENCY": "4"},
-        "WEB_CONCURRENCY asks for 4 workers: in the leader pod, every",
-    ),
-    "gunicorn": ({"GUNICORN_CMD_ARGS": "-w 3"}, "GUNICORN_CMD_ARGS asks for 3"),
 }
 
 
@@ -54,6 +49,28 @@ def test_doctor_finds_a_problem_and_its_remedy(
     assert code == 1
     assert says in " ".join(text for _, text in found["problem"])
     assert len(found["problem"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("WEB_CONCURRENCY", "4", "WEB_CONCURRENCY asks for 4 workers: in the leader pod, every"),
+        ("GUNICORN_CMD_ARGS", "-w 3", "GUNICORN_CMD_ARGS asks for 3 workers"),
+    ],
+)
+def test_doctor_notes_several_workers_whose_work_is_not_known(
+    beside: ScriptedServer,
+    examine: Examine,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    says: str,
+) -> None:
+    beside.leader = OTHER
+    monkeypatch.setenv(name, value)
+    code, found = examine()
+    assert (code, found["problem"]) == (0, [])
+    assert says in dict(found["note"])["workers"]
 
 
 @pytest.mark.parametrize(
@@ -429,9 +446,9 @@ def test_doctor_names_only_a_few_of_many_servers(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = [_environment.WorkerCount(f"gunicorn (pid {pid})", 2) for pid in range(10, 20)]
-    monkeypatch.setattr("elector_thread.cli.checks_environment.running_workers", lambda _: servers)
+    monkeypatch.setattr(_environment, "running_workers", lambda _: servers)
     beside.leader = US
-    text = dict(examine()[1]["problem"])["workers"]
+    text = dict(examine()[1]["note"])["workers"]
     assert text.count("gunicorn (pid ") == 4
     assert "; and 6 more: in the leader pod, every worker is a leader" in text
 

@@ -78,8 +78,8 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def ended() -> Iterator[dict[str, Ended]]:
-    """How each of them ended; they run at the same time."""
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
+    """How each of them ended; they run at the same time, each as if in a pod of its own."""
     seen = {}
     with ScriptedServer("pod-a") as server:
         script = [sys.executable, "-c"]
@@ -87,6 +87,7 @@ def ended() -> Iterator[dict[str, Ended]]:
         running = {
             name: subprocess.Popen(
                 [*script, f"{way.code}\n", *urls],
+                env={**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("pod"))},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -223,7 +224,7 @@ began = time.monotonic()
 
 
 FORK = """
-import gc, os, queue, sys, threading, weakref
+import gc, logging, os, queue, sys, threading, weakref
 from contextlib import ExitStack
 from elector_thread import Elector
 
@@ -257,6 +258,7 @@ assert held.wait(10)
 announced.clear()
 pid = os.fork()
 if pid == 0:
+    logging.disable(logging.WARNING)  # that both processes have callbacks
     elector.post_fork()
     assert announced.wait(10)
     sys.exit(0)
@@ -274,7 +276,7 @@ def test_a_child_that_inherits_a_locked_pool_steps_down_at_its_exit() -> None:
             [sys.executable, "-W", "ignore", "-c", FORK, server.get_url, server.sse_url],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # `communicate` would lose what `readline` has read ahead
         )
         assert process.stdout is not None
         child = int(process.stdout.readline())
@@ -283,4 +285,4 @@ def test_a_child_that_inherits_a_locked_pool_steps_down_at_its_exit() -> None:
         except subprocess.TimeoutExpired:
             os.kill(child, signal.SIGKILL)
             out, err = process.communicate(timeout=PATIENCE)
-        assert (out, err) == ("demoted finalized 0\n", "")
+        assert (out, err) == (b"demoted finalized 0\n", b"")

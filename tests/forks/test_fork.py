@@ -56,6 +56,7 @@ LOCKS = {
     "Store._lock",
     "_IdleConnections.mutex",
     "podlock._lock",
+    "podwork._lock",
 }
 """Every lock of the library. A fork is tried while each of them is held."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ for thread in refreshed:
     thread.join()
 pid = os.fork()
 if pid == 0:
+    logging.disable(logging.WARNING)  # that both processes have callbacks
     leads = not elector.is_leader and elector.wait_until_leader(10)
     time.sleep(0.1)  # the greenlets of the parent would run meanwhile
     os._exit(0 if leads and "demoted False" not in order else 1)
@@ -97,14 +99,20 @@ def test_the_threads_that_a_child_inherits_as_greenlets_do_nothing(tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def seen() -> dict[str, Any]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What was seen of each order; they run at the same time, each as if in a pod of its own."""
     with ScriptedServer("pod-a") as server:
         running = {}
         for name, order in ORDERS.items():
-            code = "\n".join(["import json, os, sys, time", *order, "import threading", SCRIPT])
+            imports = "import json, logging, os, sys, time"
+            code = "\n".join([imports, *order, "import threading", SCRIPT])
             script = [sys.executable, "-W", "ignore", "-c", code, server.get_url, server.sse_url]
             running[name] = subprocess.Popen(
-                script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                script,
+                env={**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("pod"))},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
         seen = {}
         for name, process in running.items():

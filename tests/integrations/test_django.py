@@ -17,14 +17,25 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.test import override_settings
 
-from elector_thread import ConfigurationError, Leadership
+from elector_thread import (
+    ConfigurationError,
+    Leadership,
+    configure,
+    default_elector,
+    on_elected,
+    while_leader,
+)
+from elector_thread._runtime.podwork import count_working
 from elector_thread.integrations.django import conf, connections, signals
 from elector_thread.integrations.django.checks import check_elector
 from elector_thread.integrations.django.management.commands import elector_status, only_on_leader
 from elector_thread.integrations.django.serving import _command_serves
 from elector_thread.local import LocalElector
+from elector_thread.settings import resolve
+from elector_thread.testing import own_default_elector
 
 from ..conftest import MakeElector
+from ..polling import until
 from ..scripted import ScriptedServer
 from .django_project import PROJECT, manage
 from .replica import PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
@@ -314,17 +325,69 @@ def test_a_proxy_on_the_way_to_the_elector_is_a_warning(monkeypatch: pytest.Monk
     assert warnings() == []
 
 
-# --- signals -------------------------------------------------------------------------
+# --- connections, and signals ----------------------------------------------------------
 
 
-def test_an_exception_of_a_receiver_does_not_affect_the_others(
-    pod_a: ScriptedServer, make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed: list[str] = []
+@pytest.fixture
+def happened(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[str]:
+    """What happened, in order: connections closed, and what a test adds."""
+    things: queue.Queue[str] = queue.Queue()
     ready = threading.Event()
     ready.set()
     monkeypatch.setattr(apps, "ready_event", ready)
-    monkeypatch.setattr(connections, "close_old_connections", lambda: closed.append("closed"))
+    monkeypatch.setattr(connections, "close_old_connections", lambda: things.put("closed"))
+    return things
+
+
+@pytest.mark.parametrize("register", [on_elected, while_leader])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_connections_are_closed_around_what_the_modules_decorators_register(
+    happened: queue.Queue[str], register: Callable[[object], object], when: str
+) -> None:
+    with own_default_elector():
+        configure(when_unconfigured="lead")
+        if when == "after":
+            default_elector().call_within(connections.working_connections)
+        register(lambda: happened.put("called"))
+        if when == "before":  # the adapter is a later app
+            default_elector().call_within(connections.working_connections)
+        default_elector().start()
+        seen = [happened.get(timeout=PATIENCE) for _ in range(3)]
+        assert default_elector().stop()
+    assert seen == ["closed", "called", "closed"]
+    assert happened.empty()
+
+
+def test_a_signal_is_leader_only_work_if_it_has_receivers(
+    pod_a: ScriptedServer,
+    make_elector: MakeElector,
+    happened: queue.Queue[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    pod_a.leader = "pod-a"
+    elector = make_elector()
+    signals.connect(elector)
+    elected = threading.Event()
+    elector.on_leader_change(elected.set)
+    elector.start()
+    assert elected.wait(PATIENCE)
+    assert count_working(resolve(get_url=pod_a.get_url, identity="pod-a")) == 0
+
+    def receiver(**_: object) -> None: ...
+
+    signals.leader_demoted.connect(receiver)
+    try:
+        pod_a.elect("pod-b")
+        until(lambda: count_working(resolve(get_url=pod_a.get_url, identity="pod-a")) == 1)
+    finally:
+        signals.leader_demoted.disconnect(receiver)
+
+
+def test_an_exception_of_a_receiver_does_not_affect_the_others(
+    pod_a: ScriptedServer, make_elector: MakeElector, happened: queue.Queue[str]
+) -> None:
     received: queue.Queue[tuple[str, int]] = queue.Queue()
 
     def broken(**_: object) -> None:
@@ -352,4 +415,5 @@ def test_an_exception_of_a_receiver_does_not_affect_the_others(
         for receiver in (broken, elected):
             signals.leader_elected.disconnect(receiver)
         signals.leader_demoted.disconnect(demoted)
-    assert closed == ["closed"] * 4, "before and after each"
+    assert [happened.get_nowait() for _ in range(4)] == ["closed"] * 4, "before and after each"
+    assert happened.empty()

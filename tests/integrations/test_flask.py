@@ -5,15 +5,23 @@ from __future__ import annotations
 import queue
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from flask import Flask, current_app
 
-from elector_thread import SKIPPED, ConfigurationError
+from elector_thread import (
+    SKIPPED,
+    ConfigurationError,
+    default_elector,
+    on_elected,
+    while_leader,
+)
 from elector_thread._runtime import forks
 from elector_thread.integrations import flask as adapter
 from elector_thread.integrations.flask import FlaskElector
 from elector_thread.local import LocalElector
+from elector_thread.testing import own_default_elector
 
 from ..scripted import ScriptedServer
 from .replica import EXAMPLES, PATIENCE, SWITCH, Replica, environment, free_port, wait_streams
@@ -100,6 +108,18 @@ def test_callbacks_run_in_the_context_of_their_app(pod_a: ScriptedServer) -> Non
     finally:
         elector.stop()
     assert called.get(timeout=PATIENCE) == "demoted in reports"
+
+
+@pytest.mark.parametrize("register", [on_elected, while_leader])
+def test_callbacks_of_the_modules_decorators_run_in_the_context_of_the_first_app(
+    register: Callable[[object], object],
+) -> None:
+    called: queue.Queue[str] = queue.Queue()
+    with own_default_elector():
+        register(lambda: called.put(current_app.name))
+        FlaskElector(make_app("reports", when_unconfigured="lead"))
+        default_elector().start()
+        assert called.get(timeout=PATIENCE) == "reports"
 
 
 def test_making_an_app_connects_nowhere(pod_a: ScriptedServer) -> None:

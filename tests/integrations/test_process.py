@@ -8,7 +8,13 @@ import types
 
 import pytest
 
-from elector_thread.integrations._process import is_preloading_master, is_server_worker, loaders
+from elector_thread._runtime import forks
+from elector_thread.integrations._process import (
+    hold_back,
+    is_preloading_master,
+    is_server_worker,
+    loaders,
+)
 
 MASTER = frozenset({"__main__", "gunicorn.app.base", "gunicorn.arbiter"})
 WORKER = MASTER | {"gunicorn.workers.base", "gunicorn.workers.sync"}
@@ -48,3 +54,23 @@ def test_uwsgi(monkeypatch: pytest.MonkeyPatch, master: int, serves: bool) -> No
     monkeypatch.setitem(sys.modules, "uwsgi", inside)
     assert is_server_worker(SCRIPT) is serves
     assert is_preloading_master(SCRIPT) is not serves
+
+
+@pytest.mark.parametrize(
+    ("hook", "when"),
+    [(None, "at its first request; to start it"), ("gunicorn", "at its start")],
+)
+def test_a_master_knows_when_its_workers_start(
+    monkeypatch: pytest.MonkeyPatch, hook: str | None, when: str
+) -> None:
+    for name in ("gunicorn", "uwsgi"):
+        monkeypatch.delitem(sys.modules, f"elector_thread.integrations.{name}", raising=False)
+    if hook is not None:
+        name = f"elector_thread.integrations.{hook}"
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    hold_back()
+    try:
+        assert forks.is_held_back()
+        assert forks.when_workers_start.startswith(when)
+    finally:
+        forks.let_go()

@@ -7,8 +7,8 @@ from django.core.checks import register
 from django.core.signals import request_started
 
 from ... import default
-from ..._runtime import forks
 from ...default import default_elector
+from .._process import hold_back
 from .._settings import check_options
 from . import checks, conf, signals
 from .connections import working_connections
@@ -43,7 +43,7 @@ class ElectorThreadConfig(AppConfig):
             elector.only_answer()
             return
         if start is Start.IN_WORKERS:
-            forks.hold_back()
+            hold_back()
         elector.start()
         request_started.connect(_start_dormant, dispatch_uid="elector_thread")
 

@@ -11,7 +11,7 @@ from django.core.checks import Warning as Caution
 
 from ...errors import ConfigurationError
 from ...settings import Settings, resolve
-from .._environment import configured_workers, proxy_for
+from .._environment import find_workers, proxy_for
 from . import conf
 
 __all__ = ["check_elector"]
@@ -37,10 +37,13 @@ def _unconfigured(error: ConfigurationError) -> CheckMessage:
 def _several_workers(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckMessage]:
     if settings.scope != "pod":
         return
-    for source, count in configured_workers(environ):
+    working, found = find_workers(settings, environ)
+    if working > 1:
+        found = [f"{working} processes of this pod have callbacks or while_leader functions"]
+    for what in found:
         yield Caution(
-            f"{source} asks for {count} workers, and with scope='pod' each worker of the "
-            f"leader pod is a leader: callbacks and guarded calls run {count} times.",
+            f"{what}, and with scope='pod' each of them is a leader in the leader pod: callbacks "
+            f"and while_leader functions run in each.",
             hint="With ELECTOR_THREAD = {'scope': 'process'} exactly one of them is the leader.",
             id="elector_thread.W001",
         )

@@ -31,8 +31,16 @@ def connect(elector: Elector) -> None:
     def demoted(leadership: Leadership) -> None:
         _send(leader_demoted, leadership, elector)
 
-    elector.on_elected(elected)
-    elector.on_demoted(demoted)
+    elector.listen("on_elected", elected, lambda: _has_receivers(leader_elected))
+    elector.listen("on_demoted", demoted, lambda: _has_receivers(leader_demoted))
+
+
+def _has_receivers(signal: Any) -> bool:
+    """Without receivers, a signal is no leader-only work.
+
+    `Signal.has_listeners` takes a lock, which a forked child could inherit.
+    """
+    return bool(signal.receivers)
 
 
 def _send(signal: Any, leadership: Leadership, elector: Elector) -> None:
