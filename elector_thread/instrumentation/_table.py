@@ -1,10 +1,12 @@
 """Every metric: its names, type, labels and meaning. Pure.
 
-docs/metrics.md has the same table, and a test compares the two.
+The table in docs/metrics.md is generated from this: ``python -m
+elector_thread.instrumentation._table``.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "STATE",
     "SUCCESS",
     "Metric",
+    "table",
 ]
 
 Across: TypeAlias = Literal["max", "livemax", "livemin", "livesum", ""]
@@ -178,3 +181,29 @@ METRICS = (
     SUCCESS,
     INTERVAL,
 )
+
+_SUFFIXES = {"gauge": "", "counter": "_total", "summary": ""}
+_ACROSS = {
+    "max": "largest, of dead processes too",
+    "livemax": "largest",
+    "livemin": "smallest",
+    "livesum": "sum",
+    "": "sum, of dead processes too",
+}
+
+
+def table() -> str:
+    """The metrics as a Markdown table."""
+    rows = ["| Prometheus | type | OpenTelemetry | unit | meaning | processes of a pod |"]
+    rows += ["|---|---|---|---|---|---|"]
+    for metric in METRICS:
+        labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+        name = f"`{metric.name}{_SUFFIXES[metric.kind]}{labels}`"
+        otel = ", ".join(f"`{name}`" for name in metric.otel.split())
+        cells = (name, metric.kind, otel, f"`{metric.unit}`", metric.help, _ACROSS[metric.across])
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")

@@ -14,8 +14,10 @@ call excepted), and every five seconds. docs/metrics.md has the table of the met
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Lock, get_ident
 from weakref import WeakSet
 
@@ -24,7 +26,7 @@ from .._runtime import forks
 from .._state.clock import Flag
 from ..extras import needed
 from . import ContactLost, Event, GuardedCall, LeadershipLost, add_observer
-from ._recorder import Amount, Reading, Recorder, recorder
+from ._recorder import Amount, Recorder, recorder
 from ._table import METRICS, Metric
 
 with needed(__name__, "prometheus-client", "prometheus"):
@@ -123,6 +125,7 @@ class _Writer:
         forks.in_child(self._forget)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self._pause, after_in_parent=self._resume)
+        atexit.register(self._flush)
         add_observer(self)
 
     def _forget(self) -> None:
@@ -156,16 +159,23 @@ class _Writer:
         while wanted is self._wanted:  # else a greenlet that a forked child has inherited
             wanted.clear()
             try:
-                self._write_all(self._source.read())
+                with self._writing:
+                    self._write_all()
             except Exception as error:  # of the file system
                 self._problem = error
             wanted.wait(PERIOD)
 
-    def _write_all(self, reading: Reading) -> None:
-        with self._writing:
-            for metric, values_by_labels in reading.items():
-                for labels, amount in values_by_labels.items():
-                    self._write(metric, labels, amount)
+    def _flush(self) -> None:
+        """At the interpreter's exit, which ends the thread: write what came last."""
+        if not self._unstarted and self._writing.acquire(timeout=LONGEST_WAIT):
+            with suppress(Exception):  # which the thread has reported
+                self._write_all()
+
+    def _write_all(self) -> None:
+        """Under the lock, so that no older reading is written after a newer one."""
+        for metric, found in self._source.read().items():
+            for labels, amount in found.items():
+                self._write(metric, labels, amount)
 
     def _write(self, metric: Metric, labels: tuple[str, ...], amount: Amount) -> None:
         before = self._written.get((metric, labels), Amount(0))

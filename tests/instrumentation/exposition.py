@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import urllib.error
 import urllib.request
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -22,6 +25,20 @@ def scrape(registry: CollectorRegistry) -> Samples:
 def fetch(url: str) -> Samples:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return parse(answer.read().decode())
+
+
+def fetch_from_files(url: str) -> Samples:
+    """Nothing if another process has just begun a file, which prometheus_client cannot read."""
+    with suppress(urllib.error.HTTPError):
+        return fetch(url)
+    return {}
+
+
+def scrape_files(registry: CollectorRegistry) -> Samples:
+    """See `fetch_from_files`."""
+    with suppress(struct.error):
+        return scrape(registry)
+    return {}
 
 
 STATE = 'elector_thread_state{state="%s"}'
