@@ -127,47 +127,51 @@ def test_four_workers_one_of_which_dies(gunicorn: Gunicorn, server: ScriptedServ
 
 # --- forks ------------------------------------------------------------------------------------
 
-FORKS = """
-import os, sys, threading, warnings
-from prometheus_client import Counter
+FORK = """
+import os, signal, threading, time, warnings
+from prometheus_client import Counter, values
 from elector_thread import Elector
 from elector_thread.instrumentation import prometheus
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which are the point
 prometheus.instrument()
 (writer,) = prometheus._writers
+of_all_values = next(cell.cell_contents for cell in values.ValueClass.inc.__closure__
+                     if isinstance(cell.cell_contents, type(threading.Lock())))
 mine = Counter("mine", "The application's.")
+writing, forking = threading.Event(), threading.Event()
+os.register_at_fork(before=forking.set)  # the hook that was registered last runs first
+
+def write():
+    with writer._writing, of_all_values:
+        writing.set()
+        forking.wait()
+        time.sleep(0.3)  # long enough for a fork that does not wait
+
 with Elector(when_unconfigured="lead") as elector:
     assert elector.wait_until_leader(10)
-    ended = threading.Event()
-
-    def write_all_the_time():
-        while not ended.is_set():
-            writer._wanted.set()
-
-    busy = threading.Thread(target=write_all_the_time)
-    busy.start()
-    for _ in range(int(sys.argv[1])):
-        child = os.fork()
-        if child == 0:
-            mine.inc()
-            elector.is_leader
-            os._exit(0)
-        assert os.waitpid(child, 0) == (child, 0)
-    ended.set()
-    busy.join()
+    threading.Thread(target=write).start()
+    writing.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        mine.inc()
+        assert elector.wait_until_leader(10)
+        os._exit(0)
+    assert os.waitpid(child, 0) == (child, 0)
+    mine.inc()
 """
 
 
-def test_a_fork_during_a_write_leaves_the_child_no_lock(
+def test_a_fork_waits_for_a_write_so_that_the_child_inherits_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    ended = run_python(FORKS, "150")
+    ended = run_python(FORK)
     assert (ended.exit_code, ended.err) == (0, "")
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(tmp_path))
-    assert scrape(registry)["mine_total"] == 150
+    assert scrape(registry)["mine_total"] == 2
 
 
 CHILD = """
