@@ -174,6 +174,37 @@ def test_a_fork_waits_for_a_write_so_that_the_child_inherits_no_lock(
     assert scrape(registry)["mine_total"] == 2
 
 
+HANDLER = """
+import threading
+from prometheus_client import values
+from elector_thread import Elector
+from elector_thread.instrumentation import prometheus
+
+prometheus.instrument()
+of_all_values = next(cell.cell_contents for cell in values.ValueClass.inc.__closure__
+                     if isinstance(cell.cell_contents, type(threading.Lock())))
+elector = Elector(when_unconfigured="lead")
+demoted = threading.Event()
+elector.on_demoted(demoted.set)
+elector.start()
+assert elector.wait_until_leader(10)
+with of_all_values:  # the handler has interrupted prometheus_client
+    assert elector.stop(None)
+    assert demoted.is_set()
+"""
+
+
+def test_a_stop_in_a_signal_handler_waits_for_no_lock_of_prometheus_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    ended = run_python(HANDLER)
+    assert (ended.exit_code, ended.err) == (0, "")
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(tmp_path))
+    assert scrape(registry)[ENDED % "stopped"] == 1
+
+
 CHILD = """
 import os, sys, warnings
 from elector_thread import Elector
