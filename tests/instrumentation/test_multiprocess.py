@@ -254,6 +254,39 @@ def test_a_forked_child_writes_for_itself(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+SHORT_GRACE = """
+import sys
+from elector_thread import Elector
+from elector_thread.instrumentation import prometheus
+
+prometheus.instrument()
+with Elector(get_url=sys.argv[1], sse_url=sys.argv[2], identity="pod-a", poll_interval=0.1,
+             reconcile_interval=0.2, request_timeout=0.5, grace_period=1.5):
+    sys.stdin.read()
+"""
+
+
+def test_an_expiry_reaches_the_files(server: ScriptedServer, tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(tmp_path))
+    server.leader = "pod-a"
+    with subprocess.Popen(
+        [sys.executable, "-c", SHORT_GRACE, server.get_url, server.sse_url],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # the outage
+    ) as process:
+        until(lambda: scrape_files(registry).get(MASTER) == 1)
+        server.on_get = server.on_stream = lambda connection: connection.reset()
+        server.drop_streams()
+        until(lambda: scrape(registry)[MASTER] == 0)
+        assert scrape(registry)[ENDED % "expired"] == 1
+        assert process.stdin is not None
+        process.stdin.close()
+    assert process.returncode == 0
+
+
 BROKEN = """
 import os, shutil, sys
 from elector_thread import Elector

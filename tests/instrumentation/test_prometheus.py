@@ -88,7 +88,7 @@ def test_an_expiry_shows_without_any_event(
     called, let_go = threading.Event(), threading.Event()
     server.leader = "pod-a"
     elector = make_elector(reconcile_interval=0.2, grace_period=1.5, request_timeout=0.5)
-    elector.on_elected(lambda: called.set() or let_go.wait(PATIENCE))
+    elector.on_elected(lambda: called.set() or let_go.wait(3 * PATIENCE))
     elector.start()
     assert called.wait(PATIENCE)
     server.on_get = server.on_stream = lambda connection: connection.reset()
@@ -98,8 +98,10 @@ def test_an_expiry_shows_without_any_event(
     until(lambda: scrape(registry)[MASTER] == 0)
     assert not [event for event in seen if isinstance(event, LeadershipLost)]
     assert scrape(registry)[LEADING] >= ahead[LEADING]
+    until(lambda: scrape(registry)["elector_thread_alive"] == 0)  # on_demoted is late
     let_go.set()
     until(lambda: scrape(registry)[ENDED % "expired"] == 1)
+    until(lambda: scrape(registry)["elector_thread_alive"] == 1)
 
 
 def test_verification(
