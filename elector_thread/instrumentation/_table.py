@@ -29,7 +29,7 @@ __all__ = [
     "table",
 ]
 
-Across: TypeAlias = Literal["max", "livemax", "livemin", "livesum", ""]
+Across: TypeAlias = Literal["max", "livemax", "livesum", ""]
 
 
 class Metric(NamedTuple):
@@ -72,10 +72,10 @@ STATE = Metric(
 ALIVE = Metric(
     "elector_thread_alive",
     "gauge",
-    "0 if a thread of the library has died or is stuck, else 1.",
+    "1 while the threads of the library work, 0 if one has died or is stuck.",
     "elector_thread.alive",
     "{process}",
-    across="livemin",
+    across="livesum",  # "livemin" would find the 0 that a forked child's file begins with
 )
 LEADERSHIPS = Metric(
     "elector_thread_leaderships",
@@ -186,7 +186,6 @@ _SUFFIXES = {"gauge": "", "counter": "_total", "summary": ""}
 _ACROSS = {
     "max": "largest, of dead processes too",
     "livemax": "largest",
-    "livemin": "smallest",
     "livesum": "sum",
     "": "sum, of dead processes too",
 }

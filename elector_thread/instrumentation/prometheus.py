@@ -17,7 +17,6 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from threading import Lock, get_ident
 from weakref import WeakSet
 
@@ -152,7 +151,11 @@ class _Writer:
             self._unstarted.pop()
         except IndexError:  # another thread was faster
             return
-        Worker("metrics", self._run).start()
+        try:
+            Worker("metrics", self._run).start()
+        except RuntimeError:  # the system refuses a thread; the next event tries again
+            self._unstarted.append(True)
+            raise
 
     def _run(self) -> None:
         wanted = self._wanted
@@ -167,9 +170,14 @@ class _Writer:
 
     def _flush(self) -> None:
         """At the interpreter's exit, which ends the thread: write what came last."""
-        if not self._unstarted and self._writing.acquire(timeout=LONGEST_WAIT):
-            with suppress(Exception):  # which the thread has reported
-                self._write_all()
+        if self._unstarted or not self._writing.acquire(timeout=LONGEST_WAIT):
+            return
+        try:
+            self._write_all()
+        except Exception as error:
+            self._problem = error
+        finally:
+            self._writing.release()
 
     def _write_all(self) -> None:
         """Under the lock, so that no older reading is written after a newer one."""

@@ -46,4 +46,5 @@ MASTER = 'leader_election_master_status{name="elector-thread"}'
 ENDED = 'elector_thread_leaderships_ended_total{reason="%s"}'
 REQUESTS = 'elector_thread_requests_total{kind="%s",outcome="%s"}'
 CALLS = 'elector_thread_guarded_calls_total{function="%s",outcome="%s"}'
+ALIVE = "elector_thread_alive"
 LEADERSHIPS = "elector_thread_leaderships_total"
