@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import imports, latency, memory, reads, rest, verification
+from . import guarded, imports, latency, memory, reads, rest, verification
 from .table import Row, as_dict, rendered
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "rest": rest.measure,
     "memory": memory.measure,
     "verification": verification.measure,
+    "guarded": guarded.measure,
 }
 
 

@@ -23,6 +23,16 @@ HIDE = "import sys; sys.modules[sys.argv[1]] = None; import importlib; "
             "apscheduler",
             "APScheduler 3: pip install 'elector-thread[apscheduler]'",
         ),
+        (
+            "instrumentation.prometheus",
+            "prometheus_client",
+            "prometheus-client: pip install 'elector-thread[prometheus]'",
+        ),
+        (
+            "instrumentation.opentelemetry",
+            "opentelemetry",
+            "opentelemetry-api: pip install 'elector-thread[opentelemetry]'",
+        ),
     ],
 )
 def test_a_missing_package_is_told_with_its_extra(module: str, missing: str, told: str) -> None:

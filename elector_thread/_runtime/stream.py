@@ -98,7 +98,7 @@ class Stream:
         self._store.stream = "absent" if absent else "waiting"
         if self._store.closed:
             return
-        self._health.record(StreamEnded(reason, absent))
+        self._health.record(StreamEnded(reason, absent, was_open))
         if was_open:
             self._recoveries = (
                 self._store.recoveries

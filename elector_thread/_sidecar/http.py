@@ -20,6 +20,7 @@ import threading
 from base64 import b64encode
 from collections import deque
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
@@ -58,6 +59,17 @@ def _silence_urllib3() -> None:
     """
     for name in ("connection", "connectionpool", "response", "util.retry"):
         logging.getLogger(f"urllib3.{name}").addFilter(_is_not_ours)
+
+
+def _untraced() -> AbstractContextManager[object]:
+    """Around a request of ours: OpenTelemetry's instrumentation of urllib3 leaves it alone.
+
+    Else each would become a span and carry a header. The instrumentation has imported this
+    module if it is active; importing it here would cost everyone else.
+    """
+    utils = sys.modules.get("opentelemetry.instrumentation.utils")
+    suppress = getattr(utils, "suppress_http_instrumentation", None)
+    return nullcontext() if suppress is None else suppress()
 
 
 class _MeteredReader(io.RawIOBase):
@@ -218,9 +230,10 @@ class HttpClient:
         failure: ExchangeFailed
         _exchanging.now = True
         try:
-            response = self._adapter.send(
-                request, stream=True, timeout=timeout, verify=self._verify
-            )
+            with _untraced():
+                response = self._adapter.send(
+                    request, stream=True, timeout=timeout, verify=self._verify
+                )
             return Exchange(response, self)
         except ERRORS as error:
             failure = failure_from(error)

@@ -59,10 +59,14 @@ class StreamOpened(NamedTuple):
 
 
 class StreamEnded(NamedTuple):
-    """The event stream ended or could not be opened. absent: there is none at that address."""
+    """The event stream ended or could not be opened.
+
+    absent: there is none at that address. opened: it was open before.
+    """
 
     reason: str
     absent: bool
+    opened: bool = False
 
 
 class EventRead(NamedTuple):
