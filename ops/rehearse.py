@@ -6,6 +6,7 @@
 Starts three replicas under ``elector-thread up --verify``, and a Prometheus that scrapes them each
 second. Plays faults: the leader is isolated, killed, deprived of its Lease and of its sidecar.
 Then evaluates each query of the dashboard over that time, and exits with 1 if one has no data.
+Prints which alerts are pending or firing at the end.
 Needs ``prometheus`` (Debian: prometheus) and the extras ``cli`` and ``prometheus``.
 """
 
@@ -49,6 +50,7 @@ SHORT = {
 
 CONFIGURATION = """
 global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [ALERTS]
 scrape_configs:
   - job_name: pods
     file_sd_configs: [{files: [targets.json], refresh_interval: 1s}]
@@ -121,7 +123,7 @@ class Prometheus:
 
     def __init__(self, folder: Path) -> None:
         configuration = folder / "prometheus.yaml"
-        configuration.write_text(CONFIGURATION)
+        configuration.write_text(CONFIGURATION.replace("ALERTS", str(HERE / "alerts.yaml")))
         dies_with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         options = [
             f"--config.file={configuration}",
@@ -236,6 +238,9 @@ def rehearse(seconds: float) -> list[dict[str, Any]]:
                 if time.monotonic() > give_up:
                     break
                 time.sleep(1)
+            for alert in prometheus.query("query", query="ALERTS", time=f"{time.time()}"):
+                labels = alert["metric"]
+                print(f"{labels['alertstate']}: {labels['alertname']} {labels.get('pod', '')}")
             return found
 
 
