@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from .._state.model import PastLeadership, Status, Verification
+from .._state.model import PastLeadership, Status, TaskStatus, Verification
 
 __all__ = ["describe", "describe_at_length", "describe_leadership", "fields"]
 
@@ -23,19 +23,30 @@ def describe(status: Status, *, as_json: bool = False) -> str:
 
 
 def describe_at_length(status: Status) -> str:
-    """The lines of `describe`, and one for each leadership that is remembered."""
+    """The lines of `describe`, and one for each leader task and each remembered leadership."""
     lines = [describe(status), f"alive:    {'yes' if status.alive else 'no'}"]
+    lines += [f"task:     {_describe_task(one)}" for one in status.tasks]
     lines += [f"history:  {describe_leadership(one)}" for one in status.history]
     return "\n".join(lines)
 
 
 def describe_leadership(past: PastLeadership) -> str:
     """When a leadership began, how long it lasted, and why it ended."""
-    began = datetime.fromtimestamp(past.began, UTC)
-    lasted = "so far" if past.reason is None else past.reason
-    return (
-        f"leadership {past.number} from {began:%Y-%m-%d %H:%M:%SZ}, {past.seconds:.0f} s, {lasted}"
-    )
+    reason = "so far" if past.reason is None else past.reason
+    return f"leadership {past.number} from {_instant(past.began)}, {past.seconds:.0f} s, {reason}"
+
+
+def _describe_task(task: TaskStatus) -> str:
+    text = f"{task.name}: {task.state}"
+    if task.since is not None:
+        text += f" since {_instant(task.since)}"
+    if task.failures:
+        text += f", failed {task.failures} times, last with {task.last_error}"
+    return text
+
+
+def _instant(unix_time: float) -> str:
+    return f"{datetime.fromtimestamp(unix_time, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def fields(status: Status) -> dict[str, str]:

@@ -11,7 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 
-from elector_thread import Status
+from elector_thread import Status, TaskStatus
 from elector_thread.cli import main
 from elector_thread.integrations import health
 from elector_thread.testing import FakeElector
@@ -115,6 +115,23 @@ def test_doctor_finds_an_application_whose_threads_are_dead(
         [finding] = doctor(url, capsys)["application"]
     assert finding["level"] == "problem"
     assert "died or is stuck" in finding["message"]
+
+
+FAILING = TaskStatus("poll", "waiting to restart", 3, 1.75e9, "ValueError")
+
+
+def test_a_task_that_fails_again_and_again_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with served(health.wsgi(Reported(tasks=(FAILING,)))) as url:
+        [finding] = doctor(url, capsys)["task"]
+        assert main(["status", "--app", url]) == 0
+    assert finding["level"] == "problem"
+    assert finding["message"] == (
+        "while_leader function poll has failed 3 times in this leadership; now: waiting to restart"
+    )
+    assert (
+        "task:     poll: waiting to restart since 2025-06-15 15:06:40Z, failed 3 times, "
+        "last with ValueError" in capsys.readouterr().out
+    )
 
 
 WRONG = {
