@@ -24,6 +24,7 @@ from elector_thread import (
     only_on_leader,
     while_leader,
 )
+from elector_thread._runtime.process import electors
 from elector_thread.settings import Options
 from elector_thread.testing import own_default_elector
 
@@ -192,6 +193,11 @@ def test_one_that_was_stopped_before_its_first_question_stays_stopped() -> None:
     assert not default_elector().is_leader
     assert only_on_leader(lambda: "ran")() is SKIPPED
     assert default_elector().start().is_leader
+
+
+def test_one_that_was_stopped_without_settings_is_nothing_to_report() -> None:
+    default_elector().stop()
+    assert default_elector() not in electors()
 
 
 # --- settings that an adapter provides ---------------------------------------------------

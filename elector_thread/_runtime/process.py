@@ -57,8 +57,8 @@ def release(host: Host) -> None:
 
 
 def electors() -> list[Host]:
-    """Every elector of this process that was ever started."""
-    return [host for host in _all() if host._runtime.used]
+    """Every elector of this process that was ever started: `Elector.status` cannot fail on it."""
+    return [host for host in _all() if host._runtime.used and host._runtime.resolved]
 
 
 def _all() -> list[Host]:
