@@ -311,7 +311,8 @@ def test_a_fault_and_its_effect_are_in_view_together(browser: Browser) -> None:
 
 MOVED_BY_A_WARNING = """
 () => {
-  const top = () => document.querySelector("#kinds button[data-kind=split]").getBoundingClientRect().top;
+  const button = document.querySelector("#kinds button[data-kind=split]");
+  const top = () => button.getBoundingClientRect().top;
   const before = top();
   document.querySelector("#disagreement").hidden = false;
   return top() - before;
