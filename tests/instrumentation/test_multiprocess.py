@@ -289,7 +289,7 @@ def test_an_expiry_reaches_the_files(server: ScriptedServer, tmp_path: Path) -> 
         server.on_get = server.on_stream = lambda connection: connection.reset()
         server.drop_streams()
         wanted = {MASTER: 0.0, ENDED % "expired": 1.0}
-        until(lambda: scrape(registry).items() >= wanted.items())
+        until(lambda: scrape_files(registry).items() >= wanted.items())
         assert process.stdin is not None
         process.stdin.close()
     assert process.returncode == 0
