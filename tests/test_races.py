@@ -24,9 +24,8 @@ from elector_thread import (
     only_on_leader,
 )
 from elector_thread._runtime.process import electors
-from elector_thread._runtime.runtime import Runtime
+from elector_thread._runtime.run import Run
 from elector_thread._state.clock import Flag, now
-from elector_thread._state.store import Store
 
 from .conftest import MakeElector
 from .polling import until
@@ -181,15 +180,15 @@ def test_a_restarted_elector_is_alive_from_the_first_moment(
     make_elector: MakeElector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The threads of its earlier run have ended, which is no fault of the new one."""
-    make_threads = Runtime._make_threads
+    start = Run.start
     seen: list[bool] = []
     elector = make_elector()
 
-    def look_and_make(runtime: Runtime, store: Store) -> None:
+    def look_and_start(run: Run) -> None:
         seen.append(elector.status().alive)
-        make_threads(runtime, store)
+        start(run)
 
-    monkeypatch.setattr(Runtime, "_make_threads", look_and_make)
+    monkeypatch.setattr(Run, "start", look_and_start)
     for _ in range(2):
         elector.start()
         assert elector.stop()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from .._sidecar.calls import SidecarClient
 from .._sidecar.failures import ExchangeFailed
 from .._sidecar.lease import LeaseClient
@@ -33,13 +31,11 @@ class Asking:
     """Exchanges of an elector that does not run, on the threads that call `Elector.refresh`.
 
     `_clients` holds what is under way, so that a stop can cancel it; each operation on the
-    set is atomic. `_lock` is the runtime's: held while an answer is taken in, so that a stop
-    in a signal handler knows what it interrupts.
+    set is atomic.
     """
 
-    def __init__(self, health: Health, lock: threading.RLock) -> None:
+    def __init__(self, health: Health) -> None:
         self._health = health
-        self._lock = lock
         self._clients: set[SidecarClient | LeaseClient] = set()
 
     def clients(self) -> list[SidecarClient | LeaseClient]:
@@ -63,8 +59,7 @@ class Asking:
         finally:
             self._clients.discard(client)
             client.close()
-        with self._lock:
-            take_answer(answer, store)
+        take_answer(answer, store)
         self._health.record(GetAnswered(now() - began))
         if settings.lease is not None:
             self._verify(settings, settings.lease, store)
@@ -74,8 +69,7 @@ class Asking:
         """Read the Lease, if the sidecar names us."""
         client = LeaseClient(lease, settings.identity, settings.request_timeout)
         self._clients.add(client)
-        # under the lock, so that a stop in a signal handler knows what it interrupts
-        verifier = Verifier(settings, client, store, self._health, writing=self._lock)
+        verifier = Verifier(settings, client, store, self._health)
         try:
             verifier.verify()
         finally:

@@ -1,39 +1,30 @@
-"""What one process runs of an elector: its phase, its threads and what they share.
+"""What one process has of an elector: its settings, its phase, and its present run.
 
-Nothing else makes threads. A forked child gets a new `Runtime` in place of the inherited
-one, so that every lock, socket and thread in it is its own.
+A forked child gets a new `Runtime` in place of the inherited one, so that every lock, socket
+and thread in it is its own.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from functools import partial
 from math import inf
-from typing import Protocol
 
-from .._dispatch.dispatcher import Dispatcher
 from .._dispatch.log import Log
 from .._dispatch.registry import Registry
 from .._dispatch.worker import Worker, wait_for_all
-from .._sidecar.calls import SidecarClient
-from .._sidecar.lease import LeaseClient
 from .._state.clock import CLOCK, Clock, is_held_here, now
 from .._state.health import Health
-from .._state.model import Snapshot, State
+from .._state.model import Snapshot
 from .._state.occurrences import LeaseFailed
-from .._state.rules import state_at, unknowing
+from .._state.rules import is_known, unknowing
 from .._state.store import Store
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
 from ..settings import Settings
 from . import forks, podlock, podwork
 from .asking import Asking, ask_poll
 from .phases import Phase, Trigger, next_phase
-from .podlock import LockKeeper, open_lock
-from .podwork import WorkMark
-from .poll import Poll
-from .stream import Stream
-from .verifier import Verifier
+from .run import Client, Run
 
 __all__ = ["Runtime", "end_all"]
 
@@ -46,12 +37,8 @@ NOTHING_KNOWN = Snapshot("", inf)
 """Until the settings are known."""
 
 
-class _Body(Protocol):
-    def run(self) -> None: ...
-
-
 class Runtime:
-    """The threads of one elector in one process, and its phase.
+    """One elector in one process.
 
     `_lock` protects the phase and everything that a start makes and a stop ends; it is
     not held while waiting. Re-entrant, because a signal handler may call `stop` at any
@@ -78,16 +65,8 @@ class Runtime:
         self._lock = threading.RLock()
         self._settings: Settings | None = None
         self._source = settings if callable(settings) else lambda: settings
-        self._started_at = -inf  # when the threads were started
-        self.workers: tuple[Worker, ...] = ()  # the threads that were started
-        self._dispatch_worker: Worker | None = None
-        self._lock_worker: Worker | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._client: SidecarClient | None = None
-        self._lease_client: LeaseClient | None = None
-        self._lease_problem: str | None = None  # of a start, until it was reported
-        self._poll: Poll | None = None
-        self._asking = Asking(self.health, self._lock)  # for `refresh` without threads
+        self._run: Run | None = None  # the newest one
+        self._asking = Asking(self.health)  # for `refresh` without threads
         if not callable(settings):
             self._adopt(settings)
 
@@ -196,20 +175,21 @@ class Runtime:
 
     def wait_for_first_answer(self, timeout: float) -> None:
         """For guarded calls: wait until the leader is known, or ``timeout`` after the start."""
-        if self.phase is Phase.RUNNING:
-            timeout = self._started_at + timeout - now()
-        self.wait_for(_is_known, timeout)
+        run = self._run
+        if self.phase is Phase.RUNNING and run is not None:
+            timeout = run.began + timeout - now()
+        self.wait_for(is_known, timeout)
 
     def may_wait_for_first_answer(self, timeout: float) -> bool:
         """Whether the leader is unknown only because the elector was started just now."""
+        run, store = self._run, self.store
         if self.phase is Phase.STOPPED or forks.is_held_back():
             return False
-        store = self.store
-        if state_at(store.snapshot, store.now()) is not State.UNKNOWN:
+        if is_known(store.snapshot, store.now()):
             return False
-        if self.phase is not Phase.RUNNING:
+        if self.phase is not Phase.RUNNING or run is None:
             return True
-        return store.snapshot.leader is None and now() < self._started_at + timeout
+        return store.snapshot.leader is None and now() < run.began + timeout
 
     def stop(self, timeout: float | None) -> bool:
         """Step down, and wait for user code to end; see `Elector.stop`."""
@@ -224,12 +204,11 @@ class Runtime:
             self.store = Store(unknowing(old.snapshot), old.clock, old.record)
             for client in self._clients():
                 client.cancel()
-            working = self._working(self._dispatch_worker)  # in here: of this run, not the next
-            if self._lock_worker is not None and not any(worker.is_current for worker in working):
-                working.append(self._lock_worker)  # it waits for the others, so not from them
+            run = self._run  # in here: not the next one
+            awaited = self.registry.task_workers() if run is None else run.awaited()
         for event in happened:
             self.health.record(event)
-        return working
+        return awaited
 
     def for_child(self) -> Runtime:
         """In a forked child: what takes this one's place. Takes no lock, starts no thread.
@@ -246,10 +225,9 @@ class Runtime:
         """Whether gevent has replaced threading since our locks were made, and nothing runs."""
         return self.phase is not Phase.RUNNING and type(self._lock) is not type(threading.RLock())
 
-    def _clients(self) -> list[SidecarClient | LeaseClient]:
+    def _clients(self) -> list[Client]:
         """Everything of ours that may hold a connection."""
-        own = (self._client, self._lease_client)
-        return [*self._asking.clients(), *(client for client in own if client is not None)]
+        return [*self._asking.clients(), *([] if self._run is None else self._run.clients())]
 
     def _enter(self, trigger: Trigger) -> Store:
         """Change the phase and make what it needs, in one step; the store of that phase.
@@ -258,30 +236,35 @@ class Runtime:
         """
         if next_phase(self.phase, trigger) is not self.phase:
             self.resolve()
-        store = self._change_phase(trigger)
-        problem, self._lease_problem = self._lease_problem, None
-        if problem is not None:  # reported here, without the lock: log handlers are user code
-            self.health.record(LeaseFailed(problem, permanent=True, seconds=0.0))
+        with self._lock:
+            store, run = self.store, self._change_phase(trigger)
+        if run is not None:  # without the lock: observers and log handlers are user code
+            if not self.settings.configured:
+                self._assume_leader(store)
+            if run.lease_problem is not None:
+                self.health.record(LeaseFailed(run.lease_problem, permanent=True, seconds=0.0))
         return store
 
-    def _change_phase(self, trigger: Trigger) -> Store:
-        with self._lock:
-            before, store = self.phase, self.store
-            after = next_phase(before, trigger)
-            if after is before or after is not Phase.RUNNING:
-                self.phase = after
-                return store
-            self._forget_earlier_run()
+    def _change_phase(self, trigger: Trigger) -> Run | None:
+        """The run that has begun, if one has."""
+        before, store = self.phase, self.store
+        after = next_phase(before, trigger)
+        if after is before or after is not Phase.RUNNING:
             self.phase = after
-            try:
-                self._make_threads(store)
-            except BaseException:
-                self.begin_stop()
-                self.phase = before
-                raise
-            if store.closed:  # by a signal handler that called `stop` meanwhile
-                self.phase = Phase.STOPPED
-            return store
+            return None
+        predecessor = None if self._run is None else self._run.dispatch
+        # before the phase: `alive` must not judge this run by an earlier one's threads
+        run = self._run = Run(self.settings, store, self.health, self.registry, predecessor)
+        self.phase = after
+        try:
+            run.start()
+        except BaseException:
+            self.begin_stop()
+            self.phase = before
+            raise
+        if store.closed:  # by a signal handler that called `stop` meanwhile
+            self.phase = Phase.STOPPED
+        return run
 
     def is_interrupted_here(self) -> bool:
         """Whether this is a signal handler that has interrupted a holder of a lock.
@@ -290,102 +273,25 @@ class Runtime:
         """
         return (
             is_held_here(self._lock)
+            or self.store.is_interrupted_here()
             or self.health.is_interrupted_here()
             or self.log.is_interrupted_here()
             or podlock.is_interrupted_here()
             or podwork.is_interrupted_here()
         )
 
-    # --- threads -------------------------------------------------------------------------
-
-    def _make_threads(self, store: Store) -> None:
-        """Start the threads. Under the lock; a thread that finds its store closed ends at once."""
-        settings = self.settings
-        claim = open_lock(settings) if settings.scope == "process" else None
-        try:
-            bodies = self._make_bodies(store)
-            dispatcher = self._make_dispatcher(store)
-            dispatch = self._dispatch_worker = self._start_worker("dispatch", dispatcher)
-            for name, body in bodies:
-                self._start_worker(name, body)
-            if claim is not None:
-                # of this run alone: a callback may start the next one before the keeper looks
-                working = partial(self._working, dispatch)
-                keeper = LockKeeper(claim, store, working)
-                self._lock_worker = self._start_worker("lock", keeper)
-        finally:
-            if claim is not None and self._lock_worker is None:
-                claim.release()
-
-    def _make_dispatcher(self, store: Store) -> Dispatcher:
-        settings = self.settings
-        everyone_leads = settings.configured and settings.scope == "pod"
-        self._dispatcher = Dispatcher(
-            store,
-            self.registry,
-            self.health,
-            overrun_after=settings.poll_interval,
-            predecessor=self._dispatch_worker,
-            mark=WorkMark(settings) if everyone_leads else None,
-        )
-        return self._dispatcher
-
-    def _make_bodies(self, store: Store) -> list[tuple[str, _Body]]:
-        """What asks the sidecar; without one, assume what ``when_unconfigured`` says."""
-        settings = self.settings
-        if not settings.configured:
-            self._assume_leader(store)
-            return []
-        self._client = client = SidecarClient(settings)
-        self._poll = Poll(settings, client, self._make_verifier(store), store, self.health)
-        if settings.sse_url is None:
-            return [("poll", self._poll)]
-        return [("poll", self._poll), ("stream", Stream(client, store, self.health))]
-
-    def _make_verifier(self, store: Store) -> Verifier | None:
-        """For ``verify="lease"``; a start reports at once what makes it impossible."""
-        if self.settings.lease is None:
-            return None
-        settings = self.settings
-        client = LeaseClient(self.settings.lease, settings.identity, settings.request_timeout)
-        self._lease_client = client
-        self._lease_problem = client.problem()
-        return Verifier(settings, client, store, self.health)
-
-    def _forget_earlier_run(self) -> None:
-        """Before the phase changes: `alive` must not judge this run by an earlier one's threads."""
-        self.workers = ()
-        self.health.poll_due = inf
-        self._dispatcher = self._lock_worker = self._poll = None
-        self._started_at = now()
-
-    def _start_worker(self, name: str, body: _Body) -> Worker:
-        worker = Worker(name, body.run)
-        worker.start()
-        self.workers = (*self.workers, worker)  # only now: until then it is not alive
-        return worker
-
-    def _assume_leader(self, store: Store) -> None:
-        """Without a sidecar to ask, assume what ``when_unconfigured`` says."""
-        leads = self.settings.when_unconfigured == "lead"
-        store.confirm(self.settings.identity if leads else None, now())
-
-    def _working(self, dispatch: Worker | None) -> list[Worker]:
-        """The threads that run user code."""
-        return [*([] if dispatch is None else [dispatch]), *self.registry.task_workers()]
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """The threads of the newest run."""
+        return () if self._run is None else self._run.workers
 
     @property
     def alive(self) -> bool:
-        """See `Status.alive`. What is late is so by more than the grace period."""
-        if self.phase is not Phase.RUNNING:
+        """See `Status.alive`."""
+        run = self._run
+        if self.phase is not Phase.RUNNING or run is None or run.alive:
             return True
-        workers, dispatcher, instant = self.workers, self._dispatcher, now()
-        if not all(worker.thread.is_alive() for worker in workers):
-            return self.phase is not Phase.RUNNING  # they were told to end meanwhile
-        late = instant - self.health.poll_due
-        if dispatcher is not None:
-            late = max(late, dispatcher.held_up(instant))
-        return late <= self.settings.grace_period
+        return self.phase is not Phase.RUNNING  # its threads were told to end meanwhile
 
     # --- asking --------------------------------------------------------------------------
 
@@ -393,17 +299,21 @@ class Runtime:
         """Ask once, now. Raises `ElectorUnavailableError` without a usable answer."""
         self.use(Trigger.WAKE)
         if not self.settings.configured:
-            with self._lock:
-                self._assume_leader(self.store)
+            self._assume_leader(self.store)
             return
         with self._lock:
-            store, poll, running = self.store, self._poll, self.phase is Phase.RUNNING
-        if running and poll is not None:
-            failure = ask_poll(poll, self.settings)
+            store, run, running = self.store, self._run, self.phase is Phase.RUNNING
+        if running and run is not None and run.poll is not None:
+            failure = ask_poll(run.poll, self.settings)
         else:
             failure = self._asking.ask(self.settings, store)
         if failure is not None:
             raise ElectorUnavailableError(f"no answer from {self.settings.where}: {failure}")
+
+    def _assume_leader(self, store: Store) -> None:
+        """Without a sidecar to ask, assume what ``when_unconfigured`` says."""
+        leads = self.settings.when_unconfigured == "lead"
+        store.confirm(self.settings.identity if leads else None, now())
 
 
 def end_all(runtimes: Iterable[Runtime], timeout: float | None) -> bool:
@@ -425,7 +335,3 @@ def _join(workers: Iterable[Worker], give_up: float) -> None:
     for worker in workers:
         if not worker.is_current:
             worker.thread.join(max(0.0, give_up - now()))
-
-
-def _is_known(snapshot: Snapshot, instant: float) -> bool:
-    return state_at(snapshot, instant) is not State.UNKNOWN

@@ -7,7 +7,6 @@ then every ``reconcile_interval``, and every ``poll_interval`` after a failed re
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
 from math import inf
 
 from .._sidecar.failures import ExchangeFailed
@@ -26,19 +25,12 @@ class Verifier:
     """Reads the Lease for the poll thread, or for a `refresh` without one. For one thread."""
 
     def __init__(
-        self,
-        settings: Settings,
-        client: LeaseClient,
-        store: Store,
-        health: Health,
-        writing: AbstractContextManager[object] | None = None,
+        self, settings: Settings, client: LeaseClient, store: Store, health: Health
     ) -> None:
-        """``writing`` is entered for as long as the store is written to."""
         self._settings = settings
         self._client = client
         self._store = store
         self._health = health
-        self._writing = nullcontext() if writing is None else writing
         self._due = -inf  # when to read again for the same word of the sidecar
         self._least = -inf  # not before, whatever happens
         self._named_since = inf  # the word of the sidecar for which the Lease was read last
@@ -76,8 +68,7 @@ class Verifier:
         self._due = max(now(), began + pause)
 
     def _take(self, reading: LeaseReading, identity: str, seconds: float) -> None:
-        with self._writing:
-            self._store.verify(reading)
+        self._store.verify(reading)
         # an election that the sidecar has told us of meanwhile contradicts nothing
         named = _is_named(self._store.snapshot)
         problem = _contradiction(reading, identity) if named else None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
-from .clock import CLOCK, Clock, Flag
+from .clock import CLOCK, Clock, Flag, is_held_here
 from .leadership import Leadership, Waker
 from .model import (
     Change,
@@ -153,6 +153,10 @@ class Store:
         self.snapshot = unknowing(self.snapshot)
 
     # --- waiting -----------------------------------------------------------------------
+
+    def is_interrupted_here(self) -> bool:
+        """Whether this is a signal handler that has interrupted a writer."""
+        return is_held_here(self._lock)
 
     def wake(self) -> None:
         """Wake the threads that wait for changes: there may be something for them to do."""

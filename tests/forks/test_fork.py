@@ -28,9 +28,8 @@ from elector_thread import (
     default_elector,
 )
 from elector_thread._runtime import process
-from elector_thread._runtime.runtime import Runtime
+from elector_thread._runtime.run import Run
 from elector_thread._state.clock import now
-from elector_thread._state.store import Store
 from tests.conftest import MakeElector
 from tests.polling import until
 from tests.scripted import Connection, ScriptedServer, answer, result
@@ -97,14 +96,14 @@ def assert_still_served(elector: Elector, server: ScriptedServer) -> None:
 def test_the_first_look_in_the_child_is_unknown_however_quick_the_elector_answers(
     leader: Elector, read: str
 ) -> None:
-    make_threads = Runtime._make_threads
+    start = Run.start
 
-    def make_and_know(runtime: Runtime, store: Store) -> None:
-        make_threads(runtime, store)
-        until(lambda: store.snapshot.lead_until > now())
+    def start_and_know(run: Run) -> None:
+        start(run)
+        until(lambda: run._store.snapshot.lead_until > now())
 
     def look() -> tuple[bool, bool]:
-        Runtime._make_threads = make_and_know  # type: ignore[method-assign]  # in the child alone
+        Run.start = start_and_know  # type: ignore[method-assign]  # in the child alone
         first = getattr(leader, read)
         if read == "status":
             first = first().state
@@ -340,14 +339,14 @@ class TestForksAtABadMoment:
         server.leader = "pod-a"
         inside, go_on = threading.Event(), threading.Event()
         elector = make_elector()
-        make_threads = Runtime._make_threads
+        start = Run.start
 
-        def slowly(runtime: Runtime, store: Store) -> None:
+        def slowly(run: Run) -> None:
             inside.set()
             go_on.wait(PATIENCE)
-            make_threads(runtime, store)
+            start(run)
 
-        monkeypatch.setattr(Runtime, "_make_threads", slowly)
+        monkeypatch.setattr(Run, "start", slowly)
         starter = threading.Thread(target=elector.start)
         starter.start()
         assert inside.wait(PATIENCE)
