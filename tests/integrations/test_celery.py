@@ -99,7 +99,7 @@ def test_the_end_of_a_process_stops_only_what_it_has_started(
     assert not elector.status().running, "the parent runs no tasks and never starts"
     adapter._start()
     assert elector.status().running
-    monkeypatch.setattr(adapter.os, "getpid", lambda: -1)  # as in a child of that process
+    monkeypatch.setattr(adapter, "os", SimpleNamespace(getpid=lambda: -1))  # as in its child
     adapter._stop()
     assert elector.status().running
     monkeypatch.undo()
