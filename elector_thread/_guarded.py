@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 from ._runtime import forks
@@ -55,21 +55,21 @@ class Check(NamedTuple):
 
     def outcome(self, elector: ElectorLike) -> Outcome:
         """Ask, having waited for the first answer if need be."""
-        if self._should_wait(elector):
+        if _leads(elector):
+            return "run"
+        if elector.may_wait_for_first_answer(self.wait):
             elector.wait_for_first_answer(self.wait)
         return self._outcome_now(elector)
 
     async def outcome_async(self, elector: ElectorLike) -> Outcome:
         """See `outcome`; does not block the event loop."""
-        if self._should_wait(elector):
+        if _leads(elector):
+            return "run"
+        if elector.may_wait_for_first_answer(self.wait):
             import asyncio  # slow to import, and only async code needs it
 
             await asyncio.to_thread(elector.wait_for_first_answer, self.wait)
         return self._outcome_now(elector)
-
-    def _should_wait(self, elector: ElectorLike) -> bool:
-        forks.notice()  # `is_leader` alone does not
-        return not elector.is_leader and elector.may_wait_for_first_answer(self.wait)
 
     def _outcome_now(self, elector: ElectorLike) -> Outcome:
         if elector.is_leader:
@@ -77,6 +77,11 @@ class Check(NamedTuple):
         if elector.state is not State.UNKNOWN:
             return "skipped"
         return "run" if self.runs_when_unknown else "unknown"
+
+
+def _leads(elector: ElectorLike) -> bool:
+    forks.notice()  # `is_leader` alone does not
+    return elector.is_leader
 
 
 class Job(NamedTuple):
@@ -91,8 +96,8 @@ class Job(NamedTuple):
             elector.record(GuardedCall(self.name, outcome, 0.0, self.interval))
 
     def running(self, elector: ElectorLike) -> AbstractContextManager[object]:
-        """Around a call; records it if anything observes."""
-        return _Recorded(self, elector) if observers else _NOT_RECORDED
+        """Around a call, for observers."""
+        return _Recorded(self, elector)
 
 
 class _Recorded:
@@ -109,6 +114,3 @@ class _Recorded:
         name, interval = self._job
         outcome = "run" if kind is None else "error"
         self._elector.record(GuardedCall(name, outcome, now() - self._began, interval))
-
-
-_NOT_RECORDED = nullcontext()

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from elector_thread._guarded import JOBS
+from elector_thread._runtime import forks
 from elector_thread._state.health import observers
 from elector_thread.instrumentation import Event, _recorder, add_observer, prometheus
 
@@ -13,12 +14,13 @@ from elector_thread.instrumentation import Event, _recorder, add_observer, prome
 @pytest.fixture
 def own_recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test instruments ends with it."""
-    before = list(observers)
+    before, hooks = list(observers), list(forks._callbacks)
     monkeypatch.setattr(_recorder, "_recorders", [])
     jobs = dict(JOBS)
     JOBS.clear()
     yield
     observers[:] = before
+    forks._callbacks[:] = hooks
     JOBS.clear()
     JOBS.update(jobs)
 
