@@ -256,7 +256,7 @@ def test_a_stop_at_the_very_begin_of_a_start_wins(
             stopped.append(elector.stop())
         return Dispatcher(*args, **kwargs)
 
-    monkeypatch.setattr("elector_thread._runtime.runtime.Dispatcher", handled)
+    monkeypatch.setattr("elector_thread._runtime.run.Dispatcher", handled)
     elector.start()
     assert not elector.status().running
     until(lambda: own_threads() == [])

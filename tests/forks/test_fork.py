@@ -51,7 +51,7 @@ LOCKS = {
     "Health._lock",
     "TaskRunner._lock",
     "Log._lock",
-    "Asking._lock",
+    "Runtime._lock",
     "Store._lock",
     "_IdleConnections.mutex",
     "podlock._lock",
