@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Self
 
+from ._runtime import access
 from ._state.async_leadership import AsyncFlag
 from ._state.model import LeaderChange
 from .elector import Elector
@@ -74,7 +75,7 @@ class LeaderChanges:
             flag.set()
 
         self._flag = flag
-        self._is_over = self._registered.enter_context(self._elector.until_stopped(flag))
+        self._is_over = self._registered.enter_context(access.until_stopped(self._elector, flag))
         self._registered.callback(self._elector.remove, note)
         self._elector.on_leader_change(note)
         return flag

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
-from ._runtime import forks
+from ._runtime import access, forks
 from ._state.clock import now
 from ._state.health import observers
 from ._state.model import State
@@ -20,26 +20,24 @@ JOBS: dict[str, float] = {}
 """The interval of each guarded function that has one, by its name. Filled at decoration."""
 
 if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look at it
+    from ._runtime.process import Host
 
-    class ElectorLike(Protocol):
+    class ElectorLike(Host, Protocol):
         """What the guard needs of an `Elector`."""
 
         @property
         def is_leader(self) -> bool:
             """Whether this process is the leader right now."""
 
-        def may_wait_for_first_answer(self, timeout: float) -> bool:
+        def _may_wait_for_first_answer(self, timeout: float) -> bool:
             """Whether the leader is unknown only because the elector was started just now."""
 
-        def wait_for_first_answer(self, timeout: float) -> None:
+        def _wait_for_first_answer(self, timeout: float) -> None:
             """Wait until the leader is known, unless an earlier wait timed out."""
 
         @property
         def state(self) -> State:
             """LEADER, FOLLOWER or UNKNOWN, right now."""
-
-        def record(self, event: GuardedCall) -> None:
-            """Log the call if need be, and pass it to observers."""
 
 
 class Check(NamedTuple):
@@ -57,18 +55,18 @@ class Check(NamedTuple):
         """Ask, having waited for the first answer if need be."""
         if _leads(elector):
             return "run"
-        if elector.may_wait_for_first_answer(self.wait):
-            elector.wait_for_first_answer(self.wait)
+        if elector._may_wait_for_first_answer(self.wait):
+            elector._wait_for_first_answer(self.wait)
         return self._outcome_now(elector)
 
     async def outcome_async(self, elector: ElectorLike) -> Outcome:
         """See `outcome`; does not block the event loop."""
         if _leads(elector):
             return "run"
-        if elector.may_wait_for_first_answer(self.wait):
+        if elector._may_wait_for_first_answer(self.wait):
             import asyncio  # slow to import, and only async code needs it
 
-            await asyncio.to_thread(elector.wait_for_first_answer, self.wait)
+            await asyncio.to_thread(elector._wait_for_first_answer, self.wait)
         return self._outcome_now(elector)
 
     def _outcome_now(self, elector: ElectorLike) -> Outcome:
@@ -93,7 +91,7 @@ class Job(NamedTuple):
     def was_skipped(self, elector: ElectorLike, outcome: Outcome) -> None:
         """Record a call that did not run."""
         if observers or outcome == "unknown":  # which is logged
-            elector.record(GuardedCall(self.name, outcome, 0.0, self.interval))
+            access.record(elector, GuardedCall(self.name, outcome, 0.0, self.interval))
 
     def running(self, elector: ElectorLike) -> AbstractContextManager[object]:
         """Around a call, for observers."""
@@ -113,4 +111,4 @@ class _Recorded:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         name, interval = self._job
         outcome = "run" if kind is None else "error"
-        self._elector.record(GuardedCall(name, outcome, now() - self._began, interval))
+        access.record(self._elector, GuardedCall(name, outcome, now() - self._began, interval))

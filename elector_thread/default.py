@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, Unpack
 
+from ._runtime import access
 from .elector import Elector
 from .errors import ElectorError
 from .guard import Guard
@@ -39,16 +40,16 @@ class Default:
     def __init__(self) -> None:
         self._provide: Callable[[], Options] | None = None
         self._configured = False
-        self.elector = Elector.lazy(self._read)
+        self.elector = Elector._lazy(self._read)
 
     @property
     def in_use(self) -> bool:
         """Whether the elector was ever started or stopped."""
-        return self.elector.used
+        return access.is_used(self.elector)
 
     def configure(self, **settings: Unpack[Options]) -> Elector:
         """See `elector_thread.configure`."""
-        self.elector.reconfigure(lambda: resolve(**settings), at_once=True)
+        access.reconfigure(self.elector, lambda: resolve(**settings), at_once=True)
         self._configured = True
         return self.elector
 
@@ -60,7 +61,7 @@ class Default:
         if self._provide is not None:
             raise ElectorError("the process-wide elector has the settings of another app already")
         if not self._configured:
-            self.elector.reconfigure(self._read, at_once=False)
+            access.reconfigure(self.elector, self._read, at_once=False)
         self._provide = options
 
     def _read(self) -> Settings:

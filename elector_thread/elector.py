@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
 
@@ -12,9 +11,7 @@ from ._runtime.phases import DORMANT, UNUSED, Phase, Trigger
 from ._runtime.runtime import Runtime
 from ._runtime.status import status_of
 from ._state.clock import WHICH, read_clock
-from ._state.leadership import Waker
 from ._state.model import Snapshot, State, Status
-from ._state.occurrences import GuardedCall
 from ._state.rules import leader_at, state_at
 from .guard import Guard
 from .settings import METHOD_SIGNATURE, Options, Settings, resolve
@@ -200,21 +197,17 @@ class Elector:
         finally:
             self._keep()
 
-    def may_wait_for_first_answer(self, timeout: float) -> bool:
+    def _may_wait_for_first_answer(self, timeout: float) -> bool:
         """For guarded calls: whether the elector was started less than ``timeout`` ago."""
         forks.notice()
         return self._runtime.may_wait_for_first_answer(timeout)
 
-    def wait_for_first_answer(self, timeout: float) -> None:
+    def _wait_for_first_answer(self, timeout: float) -> None:
         """For guarded calls: wait until the leader is known, or ``timeout`` after the start."""
         try:
             self._runtime.wait_for_first_answer(timeout)
         finally:
             self._keep()
-
-    def record(self, event: GuardedCall) -> None:
-        """For guarded calls: log it if need be, and pass it to observers."""
-        self._runtime.health.record(event)
 
     # --- callbacks -----------------------------------------------------------------------
 
@@ -276,40 +269,8 @@ class Elector:
 
     # --- inside --------------------------------------------------------------------------
 
-    def only_answer(self) -> None:
-        """For adapters: answer questions, but call nothing until `start` is called."""
-        self._runtime.registry.disable()
-
-    def listen(
-        self, kind: str, callback: Callable[..., object], is_work: Callable[[], bool]
-    ) -> None:
-        """For adapters: register a callback that is leader-only work only while ``is_work()``."""
-        self._runtime.registry.add(kind, callback, is_work)
-        self._runtime.store.wake()
-
-    def call_within(self, context: Callable[[], AbstractContextManager[object]]) -> None:
-        """For adapters: enter ``context()`` around every callback and leader task."""
-        self._runtime.registry.surround(context)
-
-    @contextmanager
-    def until_stopped(self, flag: Waker) -> Iterator[Callable[[], bool]]:
-        """For `AsyncElector`: set ``flag`` at the next stop; yields whether that has come."""
-        forks.notice()
-        store = self._runtime.store
-        with store.waking(flag):
-            yield lambda: store.closed
-
-    @property
-    def used(self) -> bool:
-        """For `configure`: whether this elector was ever started or stopped."""
-        return self._runtime.used
-
-    def reconfigure(self, source: Callable[[], Settings], *, at_once: bool) -> None:
-        """For `configure`. Raises `ElectorError` if this elector is in use already."""
-        self._runtime.configure(source, at_once=at_once)
-
     @classmethod
-    def lazy(cls, source: Callable[[], Settings]) -> Self:
+    def _lazy(cls, source: Callable[[], Settings]) -> Self:
         """An elector that reads its settings from ``source``, and starts, at the first question."""
         elector = cls.__new__(cls)
         elector._runtime = Runtime(source, phase=UNUSED)

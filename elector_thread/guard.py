@@ -251,7 +251,7 @@ def _guard(
         elector = check.ask()
         outcome = check.outcome(elector)
         if outcome == "run":
-            if not observers:  # a call that nobody observes costs no more than the question
+            if not observers:  # without observers a call costs no more than the question
                 return fn(*args, **kwargs)
             with job.running(elector):
                 return fn(*args, **kwargs)
@@ -280,7 +280,7 @@ def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Call
 
 def _check_elector(elector: object) -> None:
     """By its methods: the class `Elector` is in a layer above this one."""
-    if hasattr(elector, "may_wait_for_first_answer") and not inspect.isclass(elector):
+    if hasattr(elector, "_may_wait_for_first_answer") and not inspect.isclass(elector):
         return
     adapter = isinstance(getattr(elector, "only_on_leader", None), Guard)
     hint = ": use its own .only_on_leader" if adapter else ""

@@ -21,6 +21,7 @@ from elector_thread import (
     ElectorUnavailableError,
     LeaderChange,
     State,
+    default,
     default_elector,
     only_on_leader,
 )
@@ -588,7 +589,7 @@ def test_without_arguments_it_is_the_process_wide_one_and_needs_no_environment(
         asynchronous, recorder = AsyncElector(), Recorder()
         asynchronous.while_leader(recorder.note("registered"))
         assert asynchronous.elector is default_elector()
-        assert not default_elector().used
+        assert not default.current.in_use
         run(main)
 
 

@@ -24,6 +24,7 @@ from elector_thread import (
     only_on_leader,
     while_leader,
 )
+from elector_thread._runtime import access
 from elector_thread._runtime.process import electors
 from elector_thread.settings import Options
 from elector_thread.testing import own_default_elector
@@ -229,7 +230,7 @@ def test_configure_wins_over_provided_settings(first: str) -> None:
 def test_it_answers_and_calls_nothing_until_it_is_started(calls: queue.Queue[str]) -> None:
     configure(when_unconfigured="lead", identity="pod-a")
     elector = default_elector()
-    elector.only_answer()
+    access.only_answer(elector)
     register(calls)
     announced = threading.Event()
     assert only_on_leader(lambda: "ran")() == "ran"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from elector_thread import Elector
-from elector_thread._runtime import podwork
+from elector_thread._runtime import access, podwork
 from elector_thread._runtime.podwork import count_working
 from elector_thread.integrations._text import describe
 from elector_thread.settings import Settings, resolve
@@ -226,7 +226,7 @@ def test_an_elector_that_only_answers_is_not_marked(
 ) -> None:
     server.leader = "pod-a"
     elector = make_elector()
-    elector.only_answer()
+    access.only_answer(elector)
     elector.on_elected(lambda: None)
     assert elector.wait_until_leader(PATIENCE)
     server.wait_gets(1)

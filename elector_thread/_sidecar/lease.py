@@ -329,7 +329,7 @@ def _uid_in(token: str) -> str | None:
 
 
 def _first_fence(uid: str, version: str | None) -> int | None:
-    """The fence of a term. None if its resourceVersion is no decimal number: it has no order."""
+    """The fence of a term. None if its resourceVersion is not a decimal number: it has no order."""
     decimal = version is not None and version.isascii() and version.isdigit() and len(version) < 20
     fence = _first_fences.setdefault(uid, int(version or 0) if decimal else None)
     for oldest in list(_first_fences)[:-MOST_TERMS]:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import Elector, State, Status
+from .._runtime import access
 from ..integrations._text import fields
 from .terminal import one_line, print_error, print_line
 
@@ -40,7 +41,7 @@ def watch(*, as_json: bool) -> NoReturn:
         changed = Event()
         changed.set()  # the first status is shown at once
         for kind in ("on_elected", "on_demoted"):
-            elector.listen(kind, changed.set, is_work=lambda: False)
+            access.listen(elector, kind, changed.set, is_work=lambda: False)
         elector.on_leader_change(changed.set)
         live = None if as_json else _live_display()
         if live is None:

@@ -3,7 +3,7 @@
 An observer runs on any thread, also in a signal handler and just before another thread forks.
 So `Recorder.__call__` waits for nothing: it appends the event to a deque, in one atomic step,
 and touches no metrics library, whose locks a forked child might inherit locked and a signal
-handler might wait for in vain. Whoever reads the metrics counts what was appended.
+handler might wait for in vain. The thread that reads the metrics counts what was appended.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from ._table import (
 __all__ = ["Amount", "Reading", "Recorder", "recorder"]
 
 MOST_PENDING = 1000
-"""Events to keep before they are counted although nobody reads the metrics."""
+"""Events to keep before they are counted although the metrics are not read."""
 
 Labels: TypeAlias = tuple[str, ...]
 

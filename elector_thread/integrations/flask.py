@@ -14,6 +14,7 @@ from typing import TypeVar
 from .. import default
 from .._dispatch.callbacks import adapt
 from .._dispatch.log import without_log
+from .._runtime import access
 from .._state.model import State, Status
 from ..elector import Elector
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
@@ -91,7 +92,7 @@ class FlaskElector:
         elector = _make(options)
         app.extensions[KEY] = elector
         self._apps.append((app, elector))
-        elector.call_within(app.app_context)
+        access.call_within(elector, app.app_context)
         for method, callback in self._callbacks:
             getattr(elector, method)(callback)
         app.before_request(_Starter(app, elector))
@@ -179,7 +180,7 @@ def _make(options: Options) -> Elector:
     try:
         default.current.provide(lambda: options)
     except ElectorError:  # it is in use already, or another app's
-        return Elector.lazy(lambda: resolve(**options))
+        return Elector._lazy(lambda: resolve(**options))
     return default.current.elector
 
 

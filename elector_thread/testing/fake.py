@@ -273,7 +273,7 @@ class FakeElector(Elector):
         """Whether the leader is known. Returns at once: a wait would change nothing."""
         return self.state is not State.UNKNOWN
 
-    def may_wait_for_first_answer(self, timeout: float) -> bool:
+    def _may_wait_for_first_answer(self, timeout: float) -> bool:
         """False: a wait would change nothing."""
         return False
 

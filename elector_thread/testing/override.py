@@ -167,5 +167,5 @@ def _answers(real_status: Callable[[Any], Status]) -> dict[str, object]:
         "refresh": status,
         "wait_until_leader": wait_until_leader,
         "wait_until_known": wait_until_known,
-        "may_wait_for_first_answer": lambda *_: False,
+        "_may_wait_for_first_answer": lambda *_: False,
     }

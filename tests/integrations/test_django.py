@@ -25,6 +25,7 @@ from elector_thread import (
     on_elected,
     while_leader,
 )
+from elector_thread._runtime import access
 from elector_thread._runtime.podwork import count_working
 from elector_thread.integrations.django import conf, connections, signals
 from elector_thread.integrations.django.checks import check_elector
@@ -347,10 +348,10 @@ def test_connections_are_closed_around_what_the_modules_decorators_register(
     with own_default_elector():
         configure(when_unconfigured="lead")
         if when == "after":
-            default_elector().call_within(connections.working_connections)
+            access.call_within(default_elector(), connections.working_connections)
         register(lambda: happened.put("called"))
         if when == "before":  # the adapter is a later app
-            default_elector().call_within(connections.working_connections)
+            access.call_within(default_elector(), connections.working_connections)
         default_elector().start()
         seen = [happened.get(timeout=PATIENCE) for _ in range(3)]
         assert default_elector().stop()
@@ -404,7 +405,7 @@ def test_an_exception_of_a_receiver_does_not_affect_the_others(
     signals.leader_demoted.connect(demoted)
     try:
         elector = make_elector()
-        elector.call_within(connections.working_connections)
+        access.call_within(elector, connections.working_connections)
         signals.connect(elector)
         pod_a.leader = "pod-a"
         elector.start()

@@ -7,6 +7,7 @@ from django.core.checks import register
 from django.core.signals import request_started
 
 from ... import default
+from ..._runtime import access
 from ...default import default_elector
 from .._process import hold_back
 from .._settings import check_options
@@ -36,11 +37,11 @@ class ElectorThreadConfig(AppConfig):
         check_options(given.elector)
         default.current.provide(lambda: given.elector)
         elector = default_elector()
-        elector.call_within(working_connections)
+        access.call_within(elector, working_connections)
         signals.connect(elector)
         start = when_to_start(given.start_in)
         if start is Start.NEVER:
-            elector.only_answer()
+            access.only_answer(elector)
             return
         if start is Start.IN_WORKERS:
             hold_back()

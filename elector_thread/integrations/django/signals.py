@@ -6,6 +6,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
+from ..._runtime import access
 from ..._state.leadership import Leadership
 from ...elector import Elector
 
@@ -31,12 +32,12 @@ def connect(elector: Elector) -> None:
     def demoted(leadership: Leadership) -> None:
         _send(leader_demoted, leadership, elector)
 
-    elector.listen("on_elected", elected, lambda: _has_receivers(leader_elected))
-    elector.listen("on_demoted", demoted, lambda: _has_receivers(leader_demoted))
+    access.listen(elector, "on_elected", elected, lambda: _has_receivers(leader_elected))
+    access.listen(elector, "on_demoted", demoted, lambda: _has_receivers(leader_demoted))
 
 
 def _has_receivers(signal: Any) -> bool:
-    """Without receivers, a signal is no leader-only work.
+    """Without receivers, a signal is not leader-only work.
 
     `Signal.has_listeners` takes a lock, which a forked child could inherit.
     """
