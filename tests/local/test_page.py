@@ -311,6 +311,7 @@ def test_a_fault_and_its_effect_are_in_view_together(browser: Browser) -> None:
 
 MOVED_BY_A_WARNING = """
 () => {
+  window.scrollTo(0, 0);  // where an earlier test has scrolled to, the page may be about to shrink
   const button = document.querySelector("#kinds button[data-kind=split]");
   const top = () => button.getBoundingClientRect().top;
   const before = top();
