@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
-from typing import Protocol
 
 from .._dispatch.dispatcher import Dispatcher
 from .._dispatch.registry import Registry
@@ -24,10 +24,6 @@ __all__ = ["Client", "Run"]
 
 Client = SidecarClient | LeaseClient
 """What may hold a connection."""
-
-
-class _Body(Protocol):
-    def run(self) -> None: ...
 
 
 class Run:
@@ -72,12 +68,12 @@ class Run:
         claim = open_lock(settings) if settings.scope == "process" else None
         try:
             bodies = self._make_bodies()
-            self.dispatch = self._start_worker("dispatch", self._dispatcher)
+            self.dispatch = self._start_worker("dispatch", self._dispatcher.run)
             for name, body in bodies:
                 self._start_worker(name, body)
             if claim is not None:
                 keeper = LockKeeper(claim, self._store, self.working)
-                self._keeper = self._start_worker("lock", keeper)
+                self._keeper = self._start_worker("lock", keeper.run)
         finally:
             if claim is not None and self._keeper is None:
                 claim.release()
@@ -119,7 +115,7 @@ class Run:
             mark=WorkMark(settings) if everyone_leads else None,
         )
 
-    def _make_bodies(self) -> list[tuple[str, _Body]]:
+    def _make_bodies(self) -> list[tuple[str, Callable[[], None]]]:
         """What asks the sidecar; nothing without one."""
         settings, store, health = self._settings, self._store, self._health
         if not settings.configured:
@@ -127,8 +123,8 @@ class Run:
         self._client = client = SidecarClient(settings)
         self.poll = Poll(settings, client, self._make_verifier(), store, health)
         if settings.sse_url is None:
-            return [("poll", self.poll)]
-        return [("poll", self.poll), ("stream", Stream(client, store, health))]
+            return [("poll", self.poll.run)]
+        return [("poll", self.poll.run), ("stream", Stream(client, store, health).run)]
 
     def _make_verifier(self) -> Verifier | None:
         settings = self._settings
@@ -139,8 +135,8 @@ class Run:
         self.lease_problem = client.problem()
         return Verifier(settings, client, self._store, self._health)
 
-    def _start_worker(self, name: str, body: _Body) -> Worker:
-        worker = Worker(name, body.run)
+    def _start_worker(self, name: str, body: Callable[[], None]) -> Worker:
+        worker = Worker(name, body)
         worker.start()
         self.workers = (*self.workers, worker)  # only now: until then it is not alive
         return worker
