@@ -48,7 +48,7 @@ demo: $(VENV)/demo.done ## see a leader that dies, the takeover, and a leader th
 
 test: $(VENV)/test.done ## run the tests (about 2 minutes)
 	@echo "running the tests (about 2 minutes on two cores)..."
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 5 --dist loadfile
 
 test-all: $(VENV)/nox.done ## run the tests on each installed Python, and with the lowest versions
 	@echo "running the tests several times (about 4 minutes each on two cores, with installation)..."
@@ -62,7 +62,7 @@ lint: $(VENV)/test.done ## run ruff, mypy and import-linter
 
 coverage: $(VENV)/test.done ## run the tests and show what they cover (about 3 minutes)
 	@rm -rf $(VENV)/coverage && mkdir $(VENV)/coverage
-	$(BIN)/python -m coverage run -m pytest -q -n 3 --dist loadfile
+	$(BIN)/python -m coverage run -m pytest -q -n 5 --dist loadfile
 	@$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 	@$(BIN)/python -m coverage json -q -o - | $(BIN)/python -c 'import json, sys; \
