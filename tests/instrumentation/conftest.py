@@ -7,13 +7,17 @@ from prometheus_client import CollectorRegistry
 
 from elector_thread._guarded import JOBS
 from elector_thread._runtime import forks
+from elector_thread._runtime.process import electors
 from elector_thread._state.health import observers
 from elector_thread.instrumentation import Event, _recorder, add_observer, prometheus
+from tests.scripted import PATIENCE
 
 
 @pytest.fixture
 def own_recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test instruments ends with it."""
+    """What a test instruments ends with it, and sees no elector of an earlier test."""
+    for elector in electors():
+        elector._runtime.stop(PATIENCE)
     before, hooks = list(observers), list(forks._callbacks)
     monkeypatch.setattr(_recorder, "_recorders", [])
     jobs = dict(JOBS)
