@@ -192,10 +192,11 @@ prometheus.instrument()
 of_all_values = next(cell.cell_contents for cell in values.ValueClass.inc.__closure__
                      if isinstance(cell.cell_contents, type(threading.Lock())))
 elector = Elector(when_unconfigured="lead")
-demoted = threading.Event()
+elected, demoted = threading.Event(), threading.Event()
+elector.on_elected(elected.set)
 elector.on_demoted(demoted.set)
 elector.start()
-assert elector.wait_until_leader(10)
+assert elected.wait(30)  # only what was announced has an end to announce
 with of_all_values:  # the handler has interrupted prometheus_client
     assert elector.stop(None)
     assert demoted.is_set()
