@@ -30,7 +30,7 @@ __all__ = ["SKIPPED", "Guard", "Skipped"]
 
 WhenUnknown: TypeAlias = Literal["skip", "run"]
 if TYPE_CHECKING:  # a Protocol is slow to define, and only type checkers look at these
-    from ._guarded import ElectorLike
+    from ._guarded import ElectorLike, Outcome
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -197,12 +197,13 @@ class Guard:
         ``raises=True`` for an exit code that says so, or ``when_unknown="run"``.
 
         Raises TypeError, when the function is decorated, if it cannot be guarded, if the
-        arguments exclude each other, or for a wrong ``when_unknown`` or ``interval``.
+        arguments exclude each other, or for a wrong ``wait``, ``when_unknown`` or ``interval``.
         """
         if raises and otherwise is not NOT_GIVEN:
             raise TypeError("only_on_leader: expected either otherwise or raises=True, got both")
         if elector is not None:
             _check_elector(elector)
+        _check_wait(wait)
         _check_when_unknown(when_unknown)
         _check_interval(interval)
         guarded = functools.partial(
@@ -224,7 +225,7 @@ def _guard(
     interval: float | None,
 ) -> Callable[..., Any]:
     _check_guardable(fn)
-    substitute = _substitute(fn, otherwise, raises)
+    substitutes = _substitutes(fn, otherwise, raises)
     job = Job(f"{fn.__module__}.{name_of(fn)}", interval)
     if interval is not None:
         JOBS[job.name] = interval
@@ -241,7 +242,7 @@ def _guard(
                 with job.running(elector):
                     return await fn(*args, **kwargs)
             job.was_skipped(elector, outcome)
-            result = substitute(*args, **kwargs)
+            result = substitutes[outcome](*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
 
         return guarded_async
@@ -256,26 +257,32 @@ def _guard(
             with job.running(elector):
                 return fn(*args, **kwargs)
         job.was_skipped(elector, outcome)
-        return substitute(*args, **kwargs)
+        return substitutes[outcome](*args, **kwargs)
 
     return guarded
 
 
-def _substitute(fn: Callable[..., Any], otherwise: object, raises: bool) -> Callable[..., Any]:
-    """The function that a call runs on a non-leader."""
+def _substitutes(
+    fn: Callable[..., Any], otherwise: object, raises: bool
+) -> dict[Outcome, Callable[..., Any]]:
+    """What a call runs instead of ``fn``, by the reason."""
     if raises:
-        name = name_of(fn)
-
-        def refuse(*_: Any, **__: Any) -> Any:
-            raise NotLeaderError(
-                f"{name} runs only on the leader, and this process is not the leader"
-            )
-
-        return refuse
-    if callable(otherwise):
-        return otherwise
+        return {
+            "skipped": _refuse(fn, "this process is not the leader"),
+            "unknown": _refuse(fn, "the leader is not known"),
+        }
     result = SKIPPED if otherwise is NOT_GIVEN else otherwise
-    return lambda *_, **__: result
+    substitute = result if callable(result) else lambda *_, **__: result
+    return {"skipped": substitute, "unknown": substitute}
+
+
+def _refuse(fn: Callable[..., Any], why: str) -> Callable[..., Any]:
+    name = name_of(fn)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise NotLeaderError(f"{name} runs only on the leader, and {why}")
+
+    return refuse
 
 
 def _check_elector(elector: object) -> None:
@@ -298,6 +305,13 @@ def _check_guardable(fn: object) -> None:
         raise TypeError(
             f"only_on_leader: {name_of(fn)} is a generator, which runs after the check; "
             f"guard the function that iterates it"
+        )
+
+
+def _check_wait(given: object) -> None:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < inf:
+        raise TypeError(
+            f"only_on_leader: wait: expected a number of seconds, 0 or more, got {given!r}"
         )
 
 

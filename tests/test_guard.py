@@ -127,6 +127,12 @@ def test_raises_names_the_function(follower: Elector) -> None:
     assert isinstance(caught.value, ElectorError)
 
 
+def test_raises_says_that_the_leader_is_not_known() -> None:
+    guarded = FakeElector().only_on_leader(raises=True)(add)
+    with pytest.raises(NotLeaderError, match="add runs only on the leader, and the leader is not"):
+        guarded(1)
+
+
 def test_it_looks_like_the_function(leader: Elector) -> None:
     guarded = leader.only_on_leader(add)
     assert guarded.__name__ == "add"
@@ -425,6 +431,12 @@ def test_an_async_job_that_is_safe_to_repeat() -> None:
 def test_a_wrong_when_unknown_names_the_choices(wrong: Any) -> None:
     with pytest.raises(TypeError, match="when_unknown: expected 'skip' or 'run', got"):
         only_on_leader(when_unknown=wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1, None, True, "5", math.inf, math.nan])
+def test_a_wrong_wait_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="wait: expected a number of seconds, 0 or more, got"):
+        only_on_leader(wait=wrong)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "60", math.inf, math.nan])
