@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from .._sidecar.failures import failure_from
 from ..errors import ElectorUnavailableError
 from .terminal import UsageError
 
@@ -26,7 +27,10 @@ def app_url(option: str | None) -> str | None:
     """The address of the health view: the option, or the variable. UsageError for a bad one."""
     url = option or os.environ.get(APP_URL) or None
     if url is not None and not url.startswith(("http://", "https://")):
-        raise UsageError(f"--app: expected the URL of the health view, got {url!r}")
+        raise UsageError(
+            "--app: expected the URL of the health view, such as http://localhost:8000/elector, "
+            f"got {url!r}"
+        )
     return url
 
 
@@ -42,8 +46,8 @@ def ask_app(url: str, *, verbose: bool) -> str:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            kind = type(error).__name__
-            raise ElectorUnavailableError(f"no answer from the application: {kind}") from None
+            problem = failure_from(error)  # in our words: the library's may hold a password
+            raise ElectorUnavailableError(f"no answer from the application: {problem}") from None
     expected = "text/plain" if verbose else "application/json"
     found = response.headers.get("Content-Type", "no content type")
     if response.status_code not in (200, 503) or not found.startswith(expected):

@@ -23,7 +23,10 @@ def check_app(url: str | None) -> list[Finding]:
     try:
         return list(_examine(ask_app_for_json(url)))
     except ElectorUnavailableError as error:
-        remedy = f"set --app or {APP_URL} to the address of the health view, and see if it runs"
+        remedy = (
+            "check that the application runs, and that --app or "
+            f"{APP_URL} is the address of its health view"
+        )
         return [Finding(PROBLEM, CHECK, str(error), remedy)]
 
 

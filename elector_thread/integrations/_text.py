@@ -13,6 +13,7 @@ SHARED = (
     "another process of this pod runs leader-only work as well; "
     'use scope="process" for one leader per pod'
 )
+LOCKED = "held by another process of this pod, which is the leader"
 
 
 def describe(status: Status, *, as_json: bool = False) -> str:
@@ -62,6 +63,8 @@ def fields(status: Status) -> dict[str, str]:
         rows["lease"] = _found(verification)
     if status.last_error and (verification is None or status.last_error != verification.problem):
         rows["problem"] = status.last_error
+    if status.holds_lock is False and status.leader == status.identity:
+        rows["lock"] = LOCKED
     if status.shares_work:
         rows["work"] = SHARED
     return rows

@@ -78,6 +78,17 @@ def test_a_status_in_words_has_a_line_for_each_thing_known() -> None:
     ]
 
 
+def test_it_says_why_a_process_of_the_leader_pod_is_a_follower() -> None:
+    line = "lock:     held by another process of this pod, which is the leader"
+    for changes, shown in (
+        ({"leader": "pod-a", "holds_lock": False}, True),
+        ({"leader": "pod-a", "holds_lock": True}, False),
+        ({"leader": "pod-b", "holds_lock": False}, False),
+    ):
+        lines = describe(Reported(**changes).status()).splitlines()
+        assert (line in lines) is shown
+
+
 def test_the_asgi_endpoint_speaks_http_alone() -> None:
     application: Any = health.asgi(Reported())
     with pytest.raises(ValueError, match="supports only http, got websocket"):
