@@ -28,7 +28,7 @@ def check_elector(**_: Any) -> list[CheckMessage]:
 
 def _unconfigured(error: ConfigurationError) -> CheckMessage:
     return Caution(
-        f"There is no elector to ask: {error}.",
+        f"{error}.",
         hint="For local work: ELECTOR_THREAD = {'when_unconfigured': 'lead'}, or 'follow'.",
         id="elector_thread.W002",
     )
