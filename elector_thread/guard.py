@@ -226,7 +226,7 @@ def _guard(
 ) -> Callable[..., Any]:
     _check_guardable(fn)
     substitutes = _substitutes(fn, otherwise, raises)
-    job = Job(f"{fn.__module__}.{name_of(fn)}", interval)
+    job = Job(_full_name(fn), interval)
     if interval is not None:
         JOBS[job.name] = interval
 
@@ -260,6 +260,12 @@ def _guard(
         return substitutes[outcome](*args, **kwargs)
 
     return guarded
+
+
+def _full_name(fn: Callable[..., Any]) -> str:
+    """With its module; methods of builtins have none."""
+    module = getattr(fn, "__module__", None)
+    return f"{module}.{name_of(fn)}" if module else name_of(fn)
 
 
 def _substitutes(

@@ -82,6 +82,10 @@ def test_otherwise_is_a_value_or_a_function_of_the_same_arguments(follower: Elec
     assert follower.only_on_leader(otherwise=lambda a, b: a * b)(add)(3, b=4) == 12
 
 
+def test_a_method_of_a_builtin_has_no_module(leader: Elector) -> None:
+    assert leader.only_on_leader(str.upper)("done") == "DONE"
+
+
 def test_none_is_a_value_like_any_other(follower: Elector) -> None:
     async def later() -> int:
         return 1
