@@ -10,11 +10,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from threading import Thread
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 from ._dispatch.callbacks import LoopClosedError, adapt_async, is_async, name_of
 from ._dispatch.coroutines import await_quietly, make_task, serve
 from ._state.async_leadership import AsyncLeadership
-from ._state.clock import Flag
+from ._state.clock import Flag, now
 from ._state.leadership import Leadership
 from .errors import ElectorError
 
@@ -22,6 +23,7 @@ __all__ = [
     "AsyncCallback",
     "LoopBinding",
     "SharedWait",
+    "binding_of",
     "run_in_thread",
     "wrap_callback",
     "wrap_task",
@@ -33,18 +35,18 @@ Outcome = BaseException | None
 
 
 class LoopBinding:
-    """The event loop of an `AsyncElector`, and the async callback that runs now.
+    """The event loop of an elector, and its async callback that runs now; see `binding_of`.
 
     loop: runs the functions that were registered while no event loop was running. Written
         on the loop that starts the elector, read by the threads that call them.
-    closed: the closed loop that was reported last.
+    closed: the closed loops that were reported.
     call, task: the running callback, for the dispatch thread and on the loop. Each writes
         its own; a stop reads both.
     """
 
     def __init__(self) -> None:
         self.loop: Loop | None = None
-        self.closed: Loop | None = None
+        self.closed: WeakSet[Loop] = WeakSet()
         self.call: LoopCall | None = None
         self.task: asyncio.Task[Any] | None = None
 
@@ -59,9 +61,20 @@ class LoopBinding:
 
     def report_closed(self, loop: Loop, name: str) -> None:
         """Drop a call whose loop is closed. Raises `LoopClosedError`, once for each loop."""
-        first, self.closed = self.closed is not loop, loop
-        if first:
+        if loop not in self.closed:
+            self.closed.add(loop)
             raise LoopClosedError(f"the event loop of {name} is closed")
+
+
+_bindings: WeakKeyDictionary[object, LoopBinding] = WeakKeyDictionary()
+
+
+def binding_of(elector: object) -> LoopBinding:
+    """The one of an elector, common to every `AsyncElector` that uses it.
+
+    One module may register on it and another one start or stop it.
+    """
+    return _bindings.setdefault(elector, LoopBinding())
 
 
 def wrap_callback(
@@ -209,13 +222,16 @@ class LoopCall:
 class SharedWait:
     """Lets any number of tasks wait for one condition, with one thread for each event loop.
 
-    reached: whether the condition is true now. block: waits for it, or for a stop of the
-    elector, and returns whether it is true; runs in the thread.
+    reached: whether the condition is true now. block: waits for it, for a stop of the elector,
+        or for so many seconds, and returns whether it is true; runs in the thread.
 
     A set of futures is only used on its own loop; each operation on the dict is atomic.
     """
 
-    def __init__(self, reached: Callable[[], bool], block: Callable[[], bool]) -> None:
+    CHECK = 1.0
+    """Seconds between two checks whether the loop was closed, so that the thread can end."""
+
+    def __init__(self, reached: Callable[[], bool], block: Callable[[float], bool]) -> None:
         self._reached = reached
         self._block = block
         self._waiting: dict[Loop, set[asyncio.Future[bool]]] = {}
@@ -245,12 +261,22 @@ class SharedWait:
     def _watch(self, loop: Loop) -> None:
         outcome: bool | BaseException
         try:
-            outcome = self._block()
+            outcome = self._block_until_closed(loop)
         except BaseException as error:  # for example, the elector could not start
             outcome = error
         _call_on(loop, lambda: self._wake(loop, outcome))
         if loop.is_closed():
             self._waiting.pop(loop, None)
+
+    def _block_until_closed(self, loop: Loop) -> bool:
+        """Wait as long as ``loop`` is open. A wait that ends early has not timed out."""
+        while not loop.is_closed():
+            began = now()
+            if self._block(self.CHECK):
+                return True
+            if now() - began < self.CHECK:  # the elector was stopped
+                break
+        return False
 
     def _wake(self, loop: Loop, outcome: bool | BaseException) -> None:
         for future in self._waiting.pop(loop, ()):

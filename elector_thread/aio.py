@@ -13,7 +13,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from ._changes import LeaderChanges
-from ._event_loop import LoopBinding, SharedWait, run_in_thread, wrap_callback, wrap_task
+from ._event_loop import (
+    LoopBinding,
+    SharedWait,
+    binding_of,
+    run_in_thread,
+    wrap_callback,
+    wrap_task,
+)
 from ._state.async_leadership import AsyncLeadership
 from ._state.model import State, Status
 from .default import default_elector
@@ -57,19 +64,23 @@ class AsyncElector:
         if elector is not None and settings:
             raise TypeError("expected either an elector or settings for one, got both")
         self._own = Elector(**settings) if settings else elector
-        self._binding = LoopBinding()
         self._until_leader = SharedWait(
-            lambda: self.elector.is_leader, lambda: self.elector.wait_until_leader()
+            lambda: self.elector.is_leader,
+            lambda timeout: self.elector.wait_until_leader(timeout),
         )
         self._until_known = SharedWait(
             lambda: self.elector.state is not State.UNKNOWN,
-            lambda: self.elector.wait_until_known(),
+            lambda timeout: self.elector.wait_until_known(timeout),
         )
 
     @property
     def elector(self) -> Elector:
         """The elector behind this one."""
         return default_elector() if self._own is None else self._own
+
+    @property
+    def _binding(self) -> LoopBinding:
+        return binding_of(self.elector)
 
     # --- starting and stopping -------------------------------------------------------
 

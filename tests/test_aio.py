@@ -25,7 +25,7 @@ from elector_thread import (
     default_elector,
     only_on_leader,
 )
-from elector_thread._event_loop import LoopCall
+from elector_thread._event_loop import LoopCall, SharedWait
 from elector_thread._state.health import observers
 from elector_thread._state.occurrences import TaskStarted
 from elector_thread.aio import AsyncElector, AsyncLeadership
@@ -371,6 +371,24 @@ def test_stop_from_an_async_callback_does_not_wait_for_itself(
     run(main)
 
 
+def test_one_async_elector_registers_and_another_one_starts_and_stops(
+    elector: Elector, server: ScriptedServer
+) -> None:
+    stopped = asyncio.Event()
+
+    async def enough() -> None:
+        await AsyncElector(elector).stop(timeout=None)
+        stopped.set()
+
+    async def main() -> None:
+        AsyncElector(elector).start()
+        await stopped.wait()
+
+    AsyncElector(elector).on_elected(enough)  # no loop is running yet
+    server.leader = "pod-a"
+    run(main)
+
+
 def test_a_wait_inside_a_callback_does_not_block_the_callbacks(
     elector: Elector, server: ScriptedServer
 ) -> None:
@@ -492,6 +510,29 @@ def test_a_closed_loop_with_a_wait_on_it_is_released(
     gc.collect()
     assert gone() is None
     first.close()
+
+
+def test_the_thread_of_a_wait_ends_with_its_loop(
+    elector: Elector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SharedWait, "CHECK", 0.05)
+    asynchronous = AsyncElector(elector)
+    assert not asyncio.run(asynchronous.wait_until_leader(timeout=0.01))
+    until(lambda: waiting_threads() == 0, "the thread of that wait to end")
+
+
+def test_a_wait_may_take_longer_than_the_checks_of_its_loop(
+    elector: Elector, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SharedWait, "CHECK", 0.01)
+
+    async def main() -> None:
+        waiting = asyncio.create_task(AsyncElector(elector).wait_until_leader())
+        await asyncio.sleep(0.1)
+        server.leader = "pod-a"
+        assert await waiting
+
+    run(main)
 
 
 def test_a_wait_raises_the_error_of_the_start(make_elector: MakeElector) -> None:
