@@ -96,7 +96,7 @@ class Health:
             try:
                 observer(event)
             except Exception as error:
-                self._log(ObserverFailed(repr(observer), error))
+                self._log(ObserverFailed(_name_of(observer), error))
 
     def _keep(self, event: LeadershipLost) -> None:
         began = time() - event.seconds
@@ -116,6 +116,12 @@ class Health:
     def is_interrupted_here(self) -> bool:
         """Whether this is a signal handler that has interrupted `record`."""
         return is_held_here(self._lock)
+
+
+def _name_of(observer: Observer) -> str:
+    """For the log. Its ``repr`` is user code, and differs from one object to the next."""
+    name: str = getattr(observer, "__qualname__", type(observer).__qualname__)
+    return name
 
 
 def _problem(event: Event) -> str | None:

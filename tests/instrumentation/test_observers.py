@@ -19,6 +19,7 @@ from elector_thread.instrumentation import (
     add_observer,
     remove_observer,
 )
+from elector_thread.testing import FakeElector
 from tests.conftest import MakeElector
 from tests.forks.children import locks_of
 from tests.lease_api import LeaseApi
@@ -111,6 +112,21 @@ def test_one_that_raises_breaks_nothing_and_is_logged_once(
     assert {id(event) for event in later} == {id(event) for event in calls}
     lines = [record for record in caplog.records if record.elector_event == "observer_failed"]
     assert [(line.levelname, line.elector_reason) for line in lines] == [("ERROR", "ValueError")]
+
+
+def test_an_observer_that_cannot_be_shown_is_logged_by_its_class(
+    caplog: pytest.LogCaptureFixture, own_recorder: None
+) -> None:
+    class Broken:
+        def __call__(self, event: Event) -> None:
+            raise ValueError(event)
+
+        def __repr__(self) -> str:
+            raise ValueError("no repr")
+
+    add_observer(Broken())
+    assert FakeElector(leading=True).only_on_leader(lambda: "done")() == "done"
+    assert "Broken raised ValueError" in caplog.text
 
 
 def test_they_run_outside_every_lock(
