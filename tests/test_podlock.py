@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from elector_thread import ConfigurationError, Elector, State
+from elector_thread import SKIPPED, ConfigurationError, Elector, State
 from elector_thread._runtime import forks, podlock
 from elector_thread._runtime.podlock import default_path, open_lock
 from elector_thread.settings import resolve
@@ -319,6 +319,7 @@ def test_a_worker_that_cannot_start_logs_it_once_and_tries_again(
     elector = make_elector(scope="process", lock_path=folder / "pod.lock").start()
     forks.let_go()  # as in a worker
     assert [elector.state for _ in range(3)] == [State.UNKNOWN] * 3
+    assert elector.only_on_leader(lambda: "ran")() is SKIPPED
     (logged,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "cannot start after a fork, so this process cannot lead: lock_path" in logged.message
     folder.mkdir()

@@ -16,7 +16,7 @@ from .._dispatch.worker import Worker, wait_for_all
 from .._state.clock import CLOCK, Clock, is_held_here, now
 from .._state.health import Health
 from .._state.model import Snapshot
-from .._state.occurrences import LeaseFailed
+from .._state.occurrences import Event, LeaseFailed
 from .._state.rules import is_known, unknowing
 from .._state.store import Store
 from ..errors import ConfigurationError, ElectorError, ElectorUnavailableError
@@ -183,7 +183,8 @@ class Runtime:
     def may_wait_for_first_answer(self, timeout: float) -> bool:
         """Whether the leader is unknown only because the elector was started just now."""
         run, store = self._run, self.store
-        if self.phase is Phase.STOPPED or forks.is_held_back():
+        # one that is still dormant when it was asked could not start, which was logged
+        if self.phase in (Phase.STOPPED, Phase.DORMANT) or forks.is_held_back():
             return False
         if is_known(store.snapshot, store.now()):
             return False
@@ -197,18 +198,26 @@ class Runtime:
 
     def begin_stop(self) -> list[Worker]:
         """Step down without waiting; the threads to wait for."""
+        happened: list[Event] = []
         with self._lock:
-            self.phase = next_phase(self.phase, Trigger.STOP)
-            old = self.store
-            happened = old.close()
-            self.store = Store(unknowing(old.snapshot), old.clock, old.record)
-            for client in self._clients():
-                client.cancel()
+            self._step_down(happened)
             run = self._run  # in here: not the next one
             awaited = self.registry.task_workers() if run is None else run.awaited()
+        self._report(happened)
+        return awaited
+
+    def _step_down(self, happened: list[Event]) -> None:
+        """With the lock held. Adds to ``happened`` what is to be reported without it."""
+        self.phase = next_phase(self.phase, Trigger.STOP)
+        old = self.store
+        happened += old.close()
+        self.store = Store(unknowing(old.snapshot), old.clock, old.record)
+        for client in self._clients():
+            client.cancel()
+
+    def _report(self, happened: list[Event]) -> None:
         for event in happened:
             self.health.record(event)
-        return awaited
 
     def for_child(self) -> Runtime:
         """In a forked child: what takes this one's place. Takes no lock, starts no thread.
@@ -236,17 +245,21 @@ class Runtime:
         """
         if next_phase(self.phase, trigger) is not self.phase:
             self.resolve()
-        with self._lock:
-            store, run = self.store, self._change_phase(trigger)
-        if run is not None:  # without the lock: observers and log handlers are user code
+        happened: list[Event] = []
+        try:
+            with self._lock:
+                store, run = self.store, self._change_phase(trigger, happened)
+        finally:  # without the lock: observers and log handlers are user code
+            self._report(happened)
+        if run is not None:
             if not self.settings.configured:
                 self._assume_leader(store)
             if run.lease_problem is not None:
                 self.health.record(LeaseFailed(run.lease_problem, permanent=True, seconds=0.0))
         return store
 
-    def _change_phase(self, trigger: Trigger) -> Run | None:
-        """The run that has begun, if one has."""
+    def _change_phase(self, trigger: Trigger, happened: list[Event]) -> Run | None:
+        """The run that has begun, if one has. happened: see `_step_down`."""
         before, store = self.phase, self.store
         after = next_phase(before, trigger)
         if after is before or after is not Phase.RUNNING:
@@ -259,7 +272,7 @@ class Runtime:
         try:
             run.start()
         except BaseException:
-            self.begin_stop()
+            self._step_down(happened)
             self.phase = before
             raise
         if store.closed:  # by a signal handler that called `stop` meanwhile

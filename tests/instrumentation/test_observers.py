@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from elector_thread import Elector
+from elector_thread._state.clock import is_held_here
 from elector_thread.instrumentation import (
     Event,
     GetAnswered,
@@ -191,3 +192,32 @@ def test_the_end_of_a_stream_says_whether_it_was_open(
 
     until(lambda: len(ends()) >= 2)
     assert ends()[:2] == [True, False]
+
+
+def test_a_failed_start_is_reported_outside_the_lock(
+    server: ScriptedServer,
+    make_elector: MakeElector,
+    monkeypatch: pytest.MonkeyPatch,
+    own_recorder: None,
+) -> None:
+    elector, known, locked = make_elector(), threading.Event(), []
+    server.leader = "pod-a"
+    start = threading.Thread.start
+
+    def refuse_the_stream(thread: threading.Thread) -> None:
+        if thread.name == "elector-stream":
+            assert known.wait(PATIENCE)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def observe(event: Event) -> None:
+        if isinstance(event, LeadershipGained):
+            known.set()
+        if isinstance(event, LeadershipLost):
+            locked.append(is_held_here(elector._runtime._lock))
+
+    add_observer(observe)
+    monkeypatch.setattr(threading.Thread, "start", refuse_the_stream)
+    with pytest.raises(RuntimeError, match="new thread"):
+        elector.start()
+    assert locked == [False]
