@@ -105,8 +105,8 @@ class Runtime:
         with self._lock:
             if self.used:
                 raise ElectorError(
-                    "configure() was called too late: the process-wide elector is in use "
-                    "already; call it before the first guarded call or question"
+                    "too late to change the settings of the process-wide elector, which is in use "
+                    "already; configure it before the first guarded call or question"
                 )
             settings = source() if at_once else None
             self._source, self._settings = source, None
