@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
-import requests
-
-from .._sidecar.failures import failure_from
+from .._sidecar.failures import ExchangeFailed
+from .._sidecar.http import HttpClient
 from ..errors import ElectorUnavailableError
 from .terminal import UsageError
 
@@ -21,6 +21,9 @@ __all__ = ["APP_URL", "app_url", "ask_app", "ask_app_for_json"]
 APP_URL = "ELECTOR_THREAD_APP_URL"
 TIMEOUT = 0.8
 """Seconds: the commands answer in under a second."""
+
+LONGEST = 1 << 20
+"""Bytes of an answer."""
 
 
 def app_url(option: str | None) -> str | None:
@@ -36,26 +39,28 @@ def app_url(option: str | None) -> str | None:
 
 def ask_app(url: str, *, verbose: bool) -> str:
     """The text or the JSON of the health view. Raises `ElectorUnavailableError` without one."""
-    with requests.Session() as session:
-        session.trust_env = False  # no proxies, no netrc
-        try:
-            response = session.get(
-                url,
-                params={"verbose": ""} if verbose else None,
-                timeout=TIMEOUT,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            problem = failure_from(error)  # in our words: the library's may hold a password
-            raise ElectorUnavailableError(f"no answer from the application: {problem}") from None
     expected = "text/plain" if verbose else "application/json"
-    found = response.headers.get("Content-Type", "no content type")
-    if response.status_code not in (200, 503) or not found.startswith(expected):
+    try:
+        client = HttpClient(_verbose(url) if verbose else url, expected, TIMEOUT)
+        with client.get() as exchange:
+            status, found = exchange.status, exchange.headers.get("Content-Type", "no content type")
+            body = exchange.read(LONGEST)
+        client.close()
+    except ExchangeFailed as failure:
+        raise ElectorUnavailableError(f"no answer from the application: {failure}") from None
+    except ValueError:  # requests raises it, with the URL in its text
+        raise ElectorUnavailableError("no answer from the application: invalid URL") from None
+    if status not in (200, 503) or not found.startswith(expected):
         raise ElectorUnavailableError(
-            f"expected the health view of elector-thread, found HTTP {response.status_code} "
-            f"with {found}"
+            f"expected the health view of elector-thread, found HTTP {status} with {found}"
         )
-    return response.text.rstrip("\n")
+    return body.decode(errors="replace").rstrip("\n")
+
+
+def _verbose(url: str) -> str:
+    parts = urlsplit(url)
+    query = "&".join(filter(None, (parts.query, "verbose")))
+    return parts._replace(query=query, fragment="").geturl()
 
 
 def ask_app_for_json(url: str) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 
-from elector_thread import Status, TaskStatus
-from elector_thread.cli import main
+from elector_thread import ElectorUnavailableError, Status, TaskStatus
+from elector_thread.cli import app, main
 from elector_thread.integrations import health
 from elector_thread.testing import FakeElector
+from tests.scripted import JSON_HEAD, Connection, ScriptedServer
 
 WsgiApp = Callable[..., Any]
 
@@ -168,3 +169,21 @@ def test_a_wrong_address(capsys: pytest.CaptureFixture[str]) -> None:
     error = capsys.readouterr().err
     assert "--app: expected the URL of the health view, such as http" in error
     assert "got 'localhost:8000'" in error
+
+
+def test_an_application_that_answers_byte_by_byte_is_given_up(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drip(connection: Connection) -> None:
+        connection.send(JSON_HEAD + b"Content-Length: 100\r\n\r\n")
+        for _ in range(100):
+            if given_up.wait(0.05) or not connection.send(b" "):
+                return
+
+    server.on_get, given_up = drip, threading.Event()
+    monkeypatch.setattr(app, "TIMEOUT", 0.1)
+    with pytest.raises(
+        ElectorUnavailableError, match="no answer from the application: no complete"
+    ):
+        app.ask_app(server.get_url, verbose=False)
+    given_up.set()
