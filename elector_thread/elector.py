@@ -67,7 +67,7 @@ class Elector:
     """
 
     # The one reference that a fork replaces. Written in a forked child while it has a single
-    # thread, and by `reconfigure` and `start` before there are threads.
+    # thread, and by `_prepare` before there are threads.
     _runtime: Runtime
 
     def __init__(self, **settings: Unpack[Options]) -> None:

@@ -91,7 +91,7 @@ class _End:
             self._timer = self.loop.call_later(left, self.check)
 
     def forget(self) -> None:
-        """Look no more."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -194,7 +194,7 @@ class Log:
             self._write("stream_back", lasted, seconds=lasted)
 
     def _event_unreadable(self, event: EventUnreadable) -> None:
-        """One that can be read in between ends nothing: they may alternate."""
+        """A readable event in between does not end the spell: the two may alternate."""
         instant = now()
         with self._lock:
             first = instant - self._unreadable_at >= SPELL

@@ -44,7 +44,7 @@ MESSAGES = {
         logging.WARNING,
         "no usable answer from the elector at %s: %s; "
         "retrying; leadership expires after the grace period",
-        "A GET failed or was answered with something else than an election result. Logged once "
+        "A GET failed or was answered with something other than an election result. Logged once "
         "per outage.",
         "If it lasts: run `elector-thread doctor` in the pod.",
     ),
@@ -61,7 +61,7 @@ MESSAGES = {
     "stream_absent": Message(
         logging.INFO,
         "no event stream at this address: %s; polling only",
-        "The address of the stream answered with something else than an event stream. Changes of "
+        "The address of the stream answered with something other than an event stream. Changes of "
         "the leader are noticed by polling, within poll_interval.",
         "Check ELECTOR_SSE_URL, or set sse_url=None to poll on purpose.",
     ),

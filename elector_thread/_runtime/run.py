@@ -27,7 +27,7 @@ Client = SidecarClient | LeaseClient
 
 
 class Run:
-    """The threads of one run. Nothing else makes threads, but for leader tasks.
+    """The threads of one run. Leader tasks have threads of their own.
 
     Made and started with the runtime's lock held. `workers`, and what `alive` and `clients`
     read, is written once while the run starts.

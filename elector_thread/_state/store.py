@@ -128,8 +128,8 @@ class Store:
     def add_news(self) -> None:
         """The stream brought an event, or ended: the poll thread is to ask at once.
 
-        It is woken also where it waits until it may ask again: an event that names this
-        process has it read the Lease before.
+        It is woken even while it must not ask yet: an event that names this process makes it
+        read the Lease first.
         """
         self.news = True
         _set_all(self._news_flags)

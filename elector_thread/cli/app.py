@@ -16,7 +16,7 @@ from .._sidecar.http import HttpClient
 from ..errors import ElectorUnavailableError
 from .terminal import UsageError
 
-__all__ = ["APP_URL", "app_url", "ask_app", "ask_app_for_json"]
+__all__ = ["APP_URL", "OTHER_JSON", "app_url", "ask_app", "ask_app_for_json"]
 
 APP_URL = "ELECTOR_THREAD_APP_URL"
 TIMEOUT = 0.8
@@ -24,6 +24,8 @@ TIMEOUT = 0.8
 
 LONGEST = 1 << 20
 """Bytes of an answer."""
+
+OTHER_JSON = "expected the health view of elector-thread, found other JSON"
 
 
 def app_url(option: str | None) -> str | None:
@@ -71,7 +73,5 @@ def ask_app_for_json(url: str) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or "alive" not in found:
-        raise ElectorUnavailableError(
-            "expected the health view of elector-thread, found other JSON"
-        )
+        raise ElectorUnavailableError(OTHER_JSON)
     return found

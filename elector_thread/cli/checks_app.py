@@ -8,7 +8,7 @@ from typing import Any
 from .._state.model import PastLeadership
 from ..errors import ElectorUnavailableError
 from ..integrations._text import describe_leadership
-from .app import APP_URL, ask_app_for_json
+from .app import APP_URL, OTHER_JSON, ask_app_for_json
 from .findings import NOTE, OK, PROBLEM, Finding
 
 __all__ = ["check_app"]
@@ -23,11 +23,14 @@ def check_app(url: str | None) -> list[Finding]:
     try:
         return list(_examine(ask_app_for_json(url)))
     except ElectorUnavailableError as error:
-        remedy = (
-            "check that the application runs, and that --app or "
-            f"{APP_URL} is the address of its health view"
-        )
-        return [Finding(PROBLEM, CHECK, str(error), remedy)]
+        problem = str(error)
+    except (AttributeError, KeyError, TypeError, ValueError):  # or of a version with other fields
+        problem = OTHER_JSON
+    remedy = (
+        "check that the application runs, and that --app or "
+        f"{APP_URL} is the address of its health view"
+    )
+    return [Finding(PROBLEM, CHECK, problem, remedy)]
 
 
 def _examine(status: Mapping[str, Any]) -> Iterator[Finding]:

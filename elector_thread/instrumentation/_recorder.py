@@ -163,7 +163,7 @@ class Recorder:
             led, successes = totals.led, dict(totals.successes)
         # after the counting: a leadership must not be in `led` and still be going on
         statuses = [host.status() for host in electors()]
-        with totals.lock:  # never back, where an end shows before its event has come in
+        with totals.lock:  # never less than before: an end may show before its event has come in
             totals.leading = max(totals.leading, led + sum(map(_current_seconds, statuses)))
             leading = totals.leading
         jobs = dict(JOBS)

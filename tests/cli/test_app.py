@@ -138,6 +138,7 @@ def test_a_task_that_fails_again_and_again_is_shown(capsys: pytest.CaptureFixtur
 WRONG = {
     "another page": page(b"<html>", "text/html"),
     "other JSON": page(b"{}", "application/json"),
+    "JSON that resembles it": page(b'{"alive": true, "history": [{}]}', "application/json"),
     "not JSON": page(b"{", "application/json"),
     "an error": page(b"{}", "application/json", "500 Internal Server Error"),
 }
