@@ -60,9 +60,13 @@ class Default:
         """
         if self._provide is not None:
             raise ElectorError("the process-wide elector has the settings of another app already")
-        if not self._configured:
-            access.reconfigure(self.elector, self._read, at_once=False)
-        self._provide = options
+        self._provide = options  # first: a question may come in between
+        try:
+            if not self._configured:
+                access.reconfigure(self.elector, self._read, at_once=False)
+        except ElectorError:
+            self._provide = None
+            raise
 
     def _read(self) -> Settings:
         return resolve(**({} if self._provide is None else self._provide()))

@@ -91,7 +91,9 @@ class Log:
     """
 
     def __init__(self, look: Callable[[], tuple[Snapshot, float]]) -> None:
-        self.where = ""  # the sidecar's address, as soon as the settings are known
+        self.where = (
+            "an address not read yet"  # the sidecar's address, as soon as the settings are known
+        )
         self._look = look
         self._lock = RLock()
         self._get = _Outage()

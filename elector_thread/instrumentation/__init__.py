@@ -9,7 +9,7 @@ calls a guarded function, or the one that calls `Elector.stop`), and with no loc
 held. So it may be called from several threads at once, and events of different threads may
 arrive in another order than they happened. It must return at once, since it delays what it
 observes, and must not wait for anything. It may read an elector, but should not start or stop
-one. Exceptions are logged once for each observer and suppressed. A forked child inherits its
+one. An `Exception` is logged once for each observer, and suppressed. A forked child inherits its
 parent's observers.
 """
 
