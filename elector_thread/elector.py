@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
 
 from ._runtime import forks, process
-from ._runtime.phases import DORMANT, UNUSED, Phase, Trigger
+from ._runtime.phases import DORMANT, RUNNING, UNUSED, Phase, Trigger
 from ._runtime.runtime import Runtime
 from ._runtime.status import status_of
 from ._state.clock import WHICH, read_clock
@@ -135,9 +135,9 @@ class Elector:
         if read_clock(*WHICH) < runtime.store.snapshot.lead_until:
             return True
         phase = runtime.phase
-        if phase is DORMANT or phase is UNUSED:
-            return self.state is State.LEADER  # starts it
-        return False
+        if phase is RUNNING or phase not in (DORMANT, UNUSED):
+            return False
+        return self.state is State.LEADER  # starts it
 
     @property
     def state(self) -> State:

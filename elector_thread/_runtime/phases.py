@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["DORMANT", "UNUSED", "Phase", "Trigger", "next_phase"]
+__all__ = ["DORMANT", "RUNNING", "UNUSED", "Phase", "Trigger", "next_phase"]
 
 
 class Phase(Enum):
@@ -29,28 +29,28 @@ class Trigger(Enum):
     FORK = "this process is a forked child"
 
 
-_IDLE, _RUNNING, _STOPPED, DORMANT, UNUSED = Phase
+_IDLE, RUNNING, _STOPPED, DORMANT, UNUSED = Phase
 
 TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
     _IDLE: {
-        Trigger.START: _RUNNING,
-        Trigger.WAIT: _RUNNING,
+        Trigger.START: RUNNING,
+        Trigger.WAIT: RUNNING,
         Trigger.HOLD: DORMANT,
         Trigger.STOP: _STOPPED,
     },
-    _RUNNING: {Trigger.STOP: _STOPPED, Trigger.FORK: DORMANT},
-    _STOPPED: {Trigger.START: _RUNNING, Trigger.HOLD: DORMANT},
+    RUNNING: {Trigger.STOP: _STOPPED, Trigger.FORK: DORMANT},
+    _STOPPED: {Trigger.START: RUNNING, Trigger.HOLD: DORMANT},
     DORMANT: {
-        Trigger.START: _RUNNING,
-        Trigger.WAIT: _RUNNING,
-        Trigger.QUESTION: _RUNNING,
-        Trigger.WAKE: _RUNNING,
+        Trigger.START: RUNNING,
+        Trigger.WAIT: RUNNING,
+        Trigger.QUESTION: RUNNING,
+        Trigger.WAKE: RUNNING,
         Trigger.STOP: _STOPPED,
     },
     UNUSED: {
-        Trigger.START: _RUNNING,
-        Trigger.WAIT: _RUNNING,
-        Trigger.QUESTION: _RUNNING,
+        Trigger.START: RUNNING,
+        Trigger.WAIT: RUNNING,
+        Trigger.QUESTION: RUNNING,
         Trigger.HOLD: DORMANT,
         Trigger.STOP: _STOPPED,
     },
