@@ -13,7 +13,7 @@ import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 PROJECT = nox.project.load_toml("pyproject.toml")
-PYTEST = ("python", "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile")
+PYTEST = ("python", "-m", "pytest", "-q", "-n", "5", "--dist", "loadfile")
 
 nox.options.envdir = ".venv/nox"
 nox.options.error_on_missing_interpreters = False
