@@ -8,7 +8,7 @@ import os
 import sys
 
 from ._state.leadership import Leadership
-from ._state.model import LeaderChange, State, Status, TaskStatus
+from ._state.model import LeaderChange, PastLeadership, State, Status, TaskStatus
 from ._version import __version__
 from .default import (
     configure,
@@ -32,6 +32,7 @@ __all__ = [
     "LeaderChange",
     "Leadership",
     "NotLeaderError",
+    "PastLeadership",
     "State",
     "Status",
     "TaskStatus",
