@@ -30,22 +30,27 @@ class HttpServer:
         self._handle = handle
         self.socket = bind_socket(port)
         self.port: int = self.socket.getsockname()[1]
-        self._server: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # while it listens
         self._closed = False
         self._connections: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Accept connections."""
-        if self._server is not None or self._closed:
+        """Accept connections.
+
+        Not by `asyncio.start_server`: with Python 3.11 a connection that is accepted while that
+        is closed is never ended.
+        """
+        if self._loop is not None or self._closed:
             return
-        self._server = await asyncio.start_server(
-            self._serve, sock=self.socket, start_serving=False
-        )
-        await self._server.start_serving()
+        self.socket.setblocking(False)
+        self.socket.listen(100)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.socket, self._accept, self._loop)
 
     def refuse(self) -> None:
         """Reset all connections and refuse new ones until `open`."""
-        if self._server is None:
+        if self._loop is None:
             return
         self._stop_listening()
         for writer in list(self._connections):
@@ -60,12 +65,28 @@ class HttpServer:
             writer.transport.abort()
 
     def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self.socket)
+        self._loop = None
         self.socket.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(OSError):  # the client is gone
+            connection, _ = self.socket.accept()
+            connection.setblocking(False)
+            task = loop.create_task(self._serve(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        if self._loop is None:  # accepted just before `refuse` or `close`
+            disconnect(writer, reset=True)
+            return
         self._connections.add(writer)
         try:
             await self._handle(reader, writer)
