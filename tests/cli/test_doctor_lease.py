@@ -330,7 +330,8 @@ def test_the_network_does_not_let_us_through(
     cluster_name: str,
 ) -> None:
     monkeypatch.setenv("NAIS_CLUSTER_NAME", cluster_name)
-    monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "0.3")
+    # also that of the GET and the stream, which a slow machine must answer in time
+    monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "2")
     cluster.server.leader = US
     cluster.on_lease = Connection.wait_gone
     if reaction == "refuses":
