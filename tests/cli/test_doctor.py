@@ -178,13 +178,13 @@ def test_doctor_does_not_call_a_url_wrong_because_of_a_server_error(
 def test_doctor_does_not_wait_for_a_silent_stream(
     beside: ScriptedServer, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "0.2")
+    monkeypatch.setenv("ELECTOR_THREAD_REQUEST_TIMEOUT", "1.5")
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     beside.on_stream = lambda connection: (connection.send(head), connection.wait_gone())
     beside.leader = OTHER
     code, found = examine()
     assert code == 1
-    assert "silent for 0.2 s" in found["problem"][0][1]
+    assert "silent for 1.5 s" in found["problem"][0][1]
 
 
 def test_doctor_reports_a_proxy_and_the_scope(
