@@ -25,7 +25,14 @@ from . import forks
 with suppress(ImportError):  # Windows, where `open_lock` refuses
     import fcntl
 
-__all__ = ["LockClaim", "LockKeeper", "default_path", "file_name", "open_lock"]
+__all__ = [
+    "LockClaim",
+    "LockKeeper",
+    "close_inherited",
+    "default_path",
+    "file_name",
+    "open_lock",
+]
 
 RETRY = 1.0
 """Seconds between two attempts while this pod leads and another process holds the lock."""
@@ -173,13 +180,18 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def close_inherited(descriptors: Iterable[int]) -> None:
+    """In a forked child: close our copies of the parent's descriptors."""
+    for descriptor in descriptors:
+        with suppress(OSError):  # it was being closed
+            os.close(descriptor)
+
+
 def _forget_after_fork() -> None:
     """In a forked child: the locks are the parent's; close our copies of its descriptors."""
     global _lock
     _lock = RLock()
-    for file in list(_files.values()):
-        with suppress(OSError):  # it was being closed
-            os.close(file.descriptor)
+    close_inherited([file.descriptor for file in list(_files.values())])
     _files.clear()
 
 

@@ -17,7 +17,7 @@ from time import sleep
 from .._state.clock import is_held_here
 from ..settings import Settings
 from . import forks
-from .podlock import file_name
+from .podlock import close_inherited, file_name
 
 with suppress(ImportError):  # Windows, where no place can be taken
     import fcntl
@@ -182,9 +182,7 @@ def _forget_after_fork() -> None:
     """In a forked child: the places are the parent's; close our copies of its descriptors."""
     global _lock
     _lock = RLock()
-    for file in list(_files.values()):
-        with suppress(OSError):  # it was being closed
-            os.close(file.descriptor)
+    close_inherited([file.descriptor for file in list(_files.values())])
     _files.clear()
 
 
